@@ -1,0 +1,178 @@
+//! Settings: typed, resolved once; parameter > environment > file > default.
+//!
+//! Nothing else reads the environment. A value that does not parse stops the start, and every such value is reported
+//! at once, with its source.
+
+pub mod cli;
+mod environment;
+mod error;
+mod file;
+mod layers;
+mod tokens;
+pub mod vars;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use self::layers::Layers;
+pub use self::{
+    cli::Args,
+    environment::Environment,
+    error::{ConfigError, ConfigErrors, Source},
+};
+
+/// Every setting of the process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Defaults and limits of SSH work.
+    pub ssh: SshSettings,
+    /// Defaults and limits of answers.
+    pub answers: AnswerSettings,
+    /// The HTTP server.
+    pub http: HttpSettings,
+    /// Log filter in the syntax of `RUST_LOG`.
+    pub log_filter: String,
+}
+
+/// Defaults and limits of SSH work.
+#[derive(Clone, Debug)]
+pub struct SshSettings {
+    /// The whole of connecting: resolve, dial, handshake, authentication, retries.
+    pub connect_timeout: Duration,
+    /// How long a command may run.
+    pub command_timeout: Duration,
+    /// Retries after the first attempt to connect.
+    pub max_retries: u32,
+    /// Delay before the first retry; doubles from there, capped at 10 s.
+    pub retry_delay: Duration,
+    /// zlib compression.
+    pub compression: Compression,
+    /// An idle session is closed after this time.
+    pub inactivity_timeout: Duration,
+    /// Background commands running at once per session.
+    pub max_commands: usize,
+    /// Socket of the SSH agent (`SSH_AUTH_SOCK`).
+    pub agent_socket: Option<PathBuf>,
+    /// Home directory: `~` in key paths, `~/.ssh/known_hosts`.
+    pub home: Option<PathBuf>,
+    /// Our own known_hosts file; new keys are recorded here only.
+    pub known_hosts: Option<PathBuf>,
+}
+
+/// zlib compression of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Offered after `none`: used only where the server insists.
+    Auto,
+    /// Asked for.
+    On,
+    /// Refused.
+    Off,
+}
+
+/// Defaults and limits of answers.
+#[derive(Clone, Debug)]
+pub struct AnswerSettings {
+    /// The longest that any call waits.
+    pub limit: Duration,
+    /// Bytes of output text in one answer, both streams together.
+    pub output_bytes: usize,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// TCP port.
+    pub port: u16,
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Accepted bearer tokens. Empty: no token is asked for (loopback only).
+    pub tokens: Vec<NamedToken>,
+}
+
+/// A bearer token and the name of the principal that it stands for.
+#[derive(Clone, Debug)]
+pub struct NamedToken {
+    /// The principal.
+    pub name: String,
+    /// The token.
+    pub token: SecretString,
+}
+
+impl Settings {
+    /// Reads every source of every setting.
+    ///
+    /// # Errors
+    ///
+    /// All values that cannot be used, not just the first. No message holds a secret.
+    pub fn resolve(args: &Args, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut layers = Layers::new(args, environment);
+        let settings = Self {
+            ssh: SshSettings::read(&mut layers, environment),
+            answers: AnswerSettings {
+                limit: layers.seconds(&vars::ANSWER_LIMIT),
+                output_bytes: layers.whole(&vars::OUTPUT_LIMIT),
+            },
+            http: HttpSettings::read(&mut layers),
+            log_filter: log_filter(&mut layers),
+        };
+        if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
+    }
+}
+
+impl SshSettings {
+    fn read(layers: &mut Layers<'_>, environment: &Environment) -> Self {
+        Self {
+            connect_timeout: layers.seconds(&vars::CONNECT_TIMEOUT),
+            command_timeout: layers.seconds(&vars::COMMAND_TIMEOUT),
+            max_retries: layers.whole(&vars::MAX_RETRIES),
+            retry_delay: layers.millis(&vars::RETRY_DELAY),
+            compression: layers.compression(&vars::COMPRESSION),
+            inactivity_timeout: layers.seconds(&vars::INACTIVITY_TIMEOUT),
+            max_commands: layers.whole(&vars::MAX_COMMANDS),
+            agent_socket: layers.path(&vars::AUTH_SOCK),
+            home: environment.home(),
+            known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
+        }
+    }
+}
+
+impl HttpSettings {
+    fn read(layers: &mut Layers<'_>) -> Self {
+        let port = layers.whole(&vars::PORT);
+        let bind = layers.address(&vars::BIND);
+        let token = layers.get(&vars::TOKEN, |text| tokens::parse_token(text.to_str()?));
+        let mut tokens: Vec<_> =
+            token.into_iter().map(|token| NamedToken { name: TOKEN_PRINCIPAL.to_owned(), token }).collect();
+        if let Some(path) = layers.path(&vars::TOKEN_FILE) {
+            tokens::read_file(&path, &mut tokens, &mut layers.errors);
+        }
+        let settings = Self { port, bind, tokens };
+        settings.check_exposure(layers);
+        settings
+    }
+
+    /// Whoever reaches the port can run commands on every host: beyond this machine that takes a token.
+    fn check_exposure(&self, layers: &mut Layers<'_>) {
+        let guarded = [vars::TOKEN, vars::TOKEN_FILE].iter().any(|var| layers.source(var).is_some());
+        if guarded || self.bind.to_canonical().is_loopback() {
+            return;
+        }
+        if let Some(source) = layers.source(&vars::BIND) {
+            let fault = format!("{} is not a loopback address and needs MCP_TOKEN or MCP_TOKEN_FILE", self.bind);
+            layers.errors.push(ConfigError::new(source, fault));
+        }
+    }
+}
+
+/// The principal that `MCP_TOKEN` stands for.
+pub const TOKEN_PRINCIPAL: &str = "token";
+
+fn log_filter(layers: &mut Layers<'_>) -> String {
+    let filter = layers.get(&vars::LOG_FILTER, |text| {
+        let text = text.to_str()?;
+        tracing_subscriber::EnvFilter::builder().parse(text).is_ok().then(|| text.to_owned())
+    });
+    filter.unwrap_or_default()
+}

@@ -1,0 +1,81 @@
+//! A snapshot of the environment: the only place that reads it.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+use super::vars;
+
+/// Names that are read besides those of the table.
+const LOCATIONS: &[&str] = &["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
+
+/// The variables that matter here, and the home directory. An empty one is what a test starts from.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: HashMap<String, OsString>,
+    /// From the user database, for a process without `HOME`.
+    fallback_home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Copies what is read from the environment of this process, and nothing else of it.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let names = vars::ALL.iter().map(|var| var.env).chain(LOCATIONS.iter().copied());
+        let variables = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?))).collect();
+        Self { variables, fallback_home: std::env::home_dir() }
+    }
+
+    /// The same with one variable more.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// A variable. One that is empty, or white space alone, counts as not set.
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
+        let value = self.variables.get(name)?.as_os_str();
+        let blank = value.to_str().is_some_and(|text| text.trim().is_empty());
+        (!blank).then_some(value)
+    }
+
+    /// The home directory of the user.
+    pub(super) fn home(&self) -> Option<PathBuf> {
+        self.absolute("HOME").or_else(|| self.fallback_home.clone().filter(|home| home.is_absolute()))
+    }
+
+    /// `$XDG_CONFIG_HOME/ssh-mcp/config.toml`, or its place below the home directory.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        Some(self.base("XDG_CONFIG_HOME", ".config")?.join("ssh-mcp/config.toml"))
+    }
+
+    /// `$XDG_STATE_HOME/ssh-mcp/known_hosts`, or its place below the home directory.
+    pub(super) fn known_hosts_file(&self) -> Option<PathBuf> {
+        Some(self.base("XDG_STATE_HOME", ".local/state")?.join("ssh-mcp/known_hosts"))
+    }
+
+    fn base(&self, name: &str, below_home: &str) -> Option<PathBuf> {
+        self.absolute(name).or_else(|| Some(self.home()?.join(below_home)))
+    }
+
+    /// The XDG base directory specification has relative paths ignored.
+    fn absolute(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(Path::new).filter(|path| path.is_absolute()).map(Path::to_owned)
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    /// Names only: a value may be a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
+impl<N: Into<String>, V: Into<OsString>, const LEN: usize> From<[(N, V); LEN]> for Environment {
+    fn from(variables: [(N, V); LEN]) -> Self {
+        variables.into_iter().fold(Self::default(), |environment, (name, value)| environment.with(name, value))
+    }
+}

@@ -1,0 +1,184 @@
+//! The TOML file: a section for the first word of a variable, a key for the rest.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    error::{ConfigError, Source},
+    vars::{self, Var},
+};
+
+/// A configuration file larger than this is refused.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// The values of a file, by the path of their key.
+#[derive(Debug, Default)]
+pub(super) struct FileValues {
+    values: HashMap<String, (String, Source)>,
+}
+
+impl FileValues {
+    /// The value of a setting and its place.
+    pub(super) fn get(&self, var: &Var) -> Option<&(String, Source)> {
+        self.values.get(&var.path())
+    }
+
+    /// Reads a file. Where `required` is false, a missing one is an empty one.
+    pub(super) fn read(path: &Path, required: bool, errors: &mut Vec<ConfigError>) -> Self {
+        match read_text(path, MAX_BYTES) {
+            Ok(text) => {
+                let values = Self::parse(path, &text, errors);
+                values.check_access(path, errors);
+                values
+            }
+            Err(error) if !required && is_missing(&error) => Self::default(),
+            Err(error) => {
+                errors.push(ConfigError::new(Source::whole_file(path), format!("cannot be read: {error}")));
+                Self::default()
+            }
+        }
+    }
+
+    fn parse(path: &Path, text: &str, errors: &mut Vec<ConfigError>) -> Self {
+        let (document, faults) = DeTable::parse_recoverable(text);
+        // What follows a syntax error is guesswork: say what is certain only.
+        if !faults.is_empty() {
+            errors.extend(faults.iter().map(|fault| {
+                let source = fault
+                    .span()
+                    .map_or_else(|| Source::whole_file(path), |span| Source::line(path, line_of(text, &span)));
+                ConfigError::new(source, fault.message())
+            }));
+            return Self::default();
+        }
+        let mut reader = Reader { path, text, errors, values: Self::default() };
+        for (section, value) in document.get_ref() {
+            reader.section(section.get_ref(), &section.span(), value);
+        }
+        reader.values
+    }
+
+    /// A file with a token in it is held to the same rule as a token file.
+    fn check_access(&self, path: &Path, errors: &mut Vec<ConfigError>) {
+        let secret = vars::ALL.iter().filter(|var| var.is_secret()).find_map(|var| self.get(var));
+        if let Some((_, source)) = secret
+            && path.metadata().is_ok_and(|metadata| open_to_others(&metadata))
+        {
+            errors.push(ConfigError::new(source.clone(), OPEN_TO_OTHERS));
+        }
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    errors: &'a mut Vec<ConfigError>,
+    values: FileValues,
+}
+
+impl Reader<'_> {
+    fn section(&mut self, section: &str, span: &Range<usize>, value: &Spanned<DeValue<'_>>) {
+        if !vars::sections().contains(&section) {
+            return self.refuse(span, unknown_section(section));
+        }
+        let Some(table) = value.get_ref().as_table() else {
+            return self.refuse(span, format!("`{section}` is a section: write [{section}]"));
+        };
+        for (key, value) in table {
+            match vars::ALL.iter().find(|var| var.section == section && var.key == key.get_ref()) {
+                Some(var) => self.value(var, &key.span(), value.get_ref()),
+                None => self.refuse(&key.span(), unknown_key(section, key.get_ref())),
+            }
+        }
+    }
+
+    fn value(&mut self, var: &Var, span: &Range<usize>, value: &DeValue<'_>) {
+        let Some(text) = scalar(value) else {
+            let fault = format!("`{}` is not {}", var.path(), var.kind);
+            return self.refuse(span, fault);
+        };
+        let line = Some(line_of(self.text, span));
+        let source = Source::File { path: self.path.to_owned(), line, key: Some(var.path()) };
+        self.values.values.insert(var.path(), (text, source));
+    }
+
+    fn refuse(&mut self, span: &Range<usize>, fault: String) {
+        let source = Source::line(self.path, line_of(self.text, span));
+        self.errors.push(ConfigError::new(source, fault));
+    }
+}
+
+/// The text that an environment variable would have for the same value.
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Integer(number) => {
+            let decimal = i64::from_str_radix(number.as_str(), number.radix()).map(|value| value.to_string());
+            Some(decimal.unwrap_or_else(|_| number.as_str().to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn unknown_section(section: &str) -> String {
+    let name = section.escape_debug();
+    match vars::ALL.iter().find(|var| var.env.eq_ignore_ascii_case(section)) {
+        Some(var) => format!("unknown key `{name}`; write `{}` in [{}]", var.key, var.section),
+        None => format!("unknown section or key `{name}`; the sections are [{}]", vars::sections().join("], [")),
+    }
+}
+
+fn unknown_key(section: &str, key: &str) -> String {
+    let known: Vec<_> = vars::ALL.iter().filter(|var| var.section == section).map(|var| var.key).collect();
+    format!("unknown key `{}` in [{section}]; the keys are {}", key.escape_debug(), known.join(", "))
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().iter().take(span.start);
+    before.filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// A service account often has a home such as `/dev/null`.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What is said of a file with secrets that others can get at.
+pub(super) const OPEN_TO_OTHERS: &str = "holds a token and is open to the group or to others; run chmod 600 on it";
+
+/// True when the group or others have any access to the file.
+#[cfg(unix)]
+pub(super) fn open_to_others(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o077 != 0
+}
+
+/// Elsewhere the access lists of the file decide, and they are not read here.
+#[cfg(not(unix))]
+pub(super) fn open_to_others(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Reads a regular file of limited size. `/dev/null` stands for an empty one; a pipe could block the start for ever.
+pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    if !path.metadata()?.is_file() && path != Path::new("/dev/null") {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::other(format!("larger than {max_bytes} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
+}

@@ -1,0 +1,337 @@
+//! ONE table of every setting. The resolver, `--help` and `docs/CONFIGURATION.md` are made from it.
+
+use std::fmt;
+
+/// One setting and everything that is said about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Var {
+    /// Section of the TOML file.
+    pub section: &'static str,
+    /// Key in that section.
+    pub key: &'static str,
+    /// Environment variable.
+    pub env: &'static str,
+    /// Command-line option without its dashes. Only `ssh-mcp` has options for settings.
+    pub option: Option<&'static str>,
+    /// What holds when nobody says otherwise.
+    pub default: DefaultValue,
+    /// Unit of the value, where it has one.
+    pub unit: Option<&'static str>,
+    /// Which values are allowed.
+    pub kind: Kind,
+    /// What it does, in one sentence or two.
+    pub doc: &'static str,
+}
+
+/// What holds when no source has a value.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultValue {
+    /// This text, read like any other value.
+    Value(&'static str),
+    /// Found out at the start; the text describes how.
+    Computed(&'static str),
+    /// Nothing.
+    Absent,
+}
+
+/// Which values a setting allows.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number in this range, ends included.
+    Whole {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// A boolean word or `auto`.
+    BoolOrAuto,
+    /// An IP address, or `localhost` for 127.0.0.1.
+    Address,
+    /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
+    AbsolutePath,
+    /// A path or pipe name that other software sets: taken as it stands.
+    AnyPath,
+    /// A bearer token. Never shown.
+    Token,
+    /// A log filter.
+    LogFilter,
+}
+
+/// The shortest bearer token that is accepted, in characters.
+pub const MIN_TOKEN_CHARS: usize = 16;
+/// The longest bearer token that is accepted, in characters.
+pub const MAX_TOKEN_CHARS: usize = 512;
+
+/// A day: the longest time-out.
+const DAY_SECS: u64 = 86_400;
+
+impl Var {
+    /// The key as it is spoken of: `ssh.connect_timeout`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    /// True when the value must not appear in any message.
+    #[must_use]
+    pub const fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Token)
+    }
+
+    /// True when every source is taken as text, also in the TOML file.
+    const fn is_quoted(&self) -> bool {
+        !matches!(self.kind, Kind::Whole { .. })
+    }
+}
+
+impl fmt::Display for Kind {
+    /// Completes the sentence "the value is not ...".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::BoolOrAuto => f.write_str("`true`, `false` or `auto` (or 1/0, yes/no, on/off)"),
+            Self::Address => f.write_str("an IP address or `localhost`"),
+            Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
+            Self::AnyPath => f.write_str("a path"),
+            Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
+            Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
+        }
+    }
+}
+
+#[expect(missing_docs, reason = "the doc field of each row says it")]
+mod rows {
+    use super::{DAY_SECS, DefaultValue, Kind, Var};
+
+    pub const CONNECT_TIMEOUT: Var = Var {
+        section: "ssh",
+        key: "connect_timeout",
+        env: "SSH_CONNECT_TIMEOUT",
+        option: None,
+        default: DefaultValue::Value("30"),
+        unit: Some("seconds"),
+        kind: Kind::Whole { min: 1, max: DAY_SECS },
+        doc: "The whole of connecting: name look-up, dial, handshake, authentication and all retries.",
+    };
+    pub const COMMAND_TIMEOUT: Var = Var {
+        section: "ssh",
+        key: "command_timeout",
+        env: "SSH_COMMAND_TIMEOUT",
+        option: None,
+        default: DefaultValue::Value("180"),
+        unit: Some("seconds"),
+        kind: Kind::Whole { min: 1, max: DAY_SECS },
+        doc: "How long a command may run before it is ended, unless the call says otherwise.",
+    };
+    pub const MAX_RETRIES: Var = Var {
+        section: "ssh",
+        key: "max_retries",
+        env: "SSH_MAX_RETRIES",
+        option: None,
+        default: DefaultValue::Value("3"),
+        unit: None,
+        kind: Kind::Whole { min: 0, max: 100 },
+        doc: "Retries after the first attempt to connect. Only failures that may pass are retried.",
+    };
+    pub const RETRY_DELAY: Var = Var {
+        section: "ssh",
+        key: "retry_delay_ms",
+        env: "SSH_RETRY_DELAY_MS",
+        option: None,
+        default: DefaultValue::Value("1000"),
+        unit: Some("milliseconds"),
+        kind: Kind::Whole { min: 0, max: 600_000 },
+        doc: "Delay before the first retry. It doubles from there, with jitter, up to 10 s.",
+    };
+    pub const COMPRESSION: Var = Var {
+        section: "ssh",
+        key: "compression",
+        env: "SSH_COMPRESSION",
+        option: None,
+        default: DefaultValue::Value("auto"),
+        unit: None,
+        kind: Kind::BoolOrAuto,
+        doc: "`true` asks for zlib, `false` refuses it, `auto` offers it after `none`: it is used only where the \
+              server insists.",
+    };
+    pub const INACTIVITY_TIMEOUT: Var = Var {
+        section: "ssh",
+        key: "inactivity_timeout",
+        env: "SSH_INACTIVITY_TIMEOUT",
+        option: None,
+        default: DefaultValue::Value("300"),
+        unit: Some("seconds"),
+        kind: Kind::Whole { min: 1, max: DAY_SECS },
+        doc: "A session idle for this long is closed unless it is persistent.",
+    };
+    pub const ANSWER_LIMIT: Var = Var {
+        section: "ssh",
+        key: "answer_limit",
+        env: "SSH_ANSWER_LIMIT",
+        option: None,
+        default: DefaultValue::Value("45"),
+        unit: Some("seconds"),
+        kind: Kind::Whole { min: 1, max: 3_600 },
+        doc: "The longest that any call waits. A command that runs longer goes on in the background.",
+    };
+    pub const MAX_COMMANDS: Var = Var {
+        section: "ssh",
+        key: "max_commands",
+        env: "SSH_MAX_COMMANDS",
+        option: None,
+        default: DefaultValue::Value("30"),
+        unit: None,
+        kind: Kind::Whole { min: 1, max: 1_000 },
+        doc: "Background commands that may run at the same time per session.",
+    };
+    pub const OUTPUT_LIMIT: Var = Var {
+        section: "ssh",
+        key: "output_limit",
+        env: "SSH_OUTPUT_LIMIT",
+        option: None,
+        default: DefaultValue::Value("16000"),
+        unit: Some("bytes"),
+        kind: Kind::Whole { min: 1_000, max: 40_000 },
+        doc: "Output text in one answer, both streams together. The rest is read by offset.",
+    };
+    pub const KNOWN_HOSTS_FILE: Var = Var {
+        section: "ssh",
+        key: "known_hosts_file",
+        env: "SSH_KNOWN_HOSTS_FILE",
+        option: None,
+        default: DefaultValue::Computed(
+            "`$XDG_STATE_HOME/ssh-mcp/known_hosts`, else `~/.local/state/ssh-mcp/known_hosts`",
+        ),
+        unit: None,
+        kind: Kind::AbsolutePath,
+        doc: "Host keys that ssh-mcp has accepted. New keys are written here only; `~/.ssh/known_hosts` is read too.",
+    };
+    pub const AUTH_SOCK: Var = Var {
+        section: "ssh",
+        key: "auth_sock",
+        env: "SSH_AUTH_SOCK",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::AnyPath,
+        doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
+    };
+    pub const PORT: Var = Var {
+        section: "mcp",
+        key: "port",
+        env: "MCP_PORT",
+        option: Some("port"),
+        default: DefaultValue::Value("8000"),
+        unit: None,
+        kind: Kind::Whole { min: 0, max: 65_535 },
+        doc: "TCP port of `ssh-mcp`. 0 takes any free one.",
+    };
+    pub const BIND: Var = Var {
+        section: "mcp",
+        key: "bind",
+        env: "MCP_BIND",
+        option: Some("bind"),
+        default: DefaultValue::Value("127.0.0.1"),
+        unit: None,
+        kind: Kind::Address,
+        doc: "Address that `ssh-mcp` listens on. Any other than loopback needs a token.",
+    };
+    pub const TOKEN: Var = Var {
+        section: "mcp",
+        key: "token",
+        env: "MCP_TOKEN",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::Token,
+        doc: "Bearer token that HTTP clients must send. It stands for the principal `token`.",
+    };
+    pub const TOKEN_FILE: Var = Var {
+        section: "mcp",
+        key: "token_file",
+        env: "MCP_TOKEN_FILE",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::AbsolutePath,
+        doc: "File with one `name:token` line for each principal. Only its owner may have access to it (mode 0600).",
+    };
+    pub const LOG_FILTER: Var = Var {
+        section: "log",
+        key: "filter",
+        env: "RUST_LOG",
+        option: None,
+        default: DefaultValue::Value("info"),
+        unit: None,
+        kind: Kind::LogFilter,
+        doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
+    };
+}
+pub use rows::*;
+
+/// Every setting, in the order of the documentation.
+pub const ALL: &[Var] = &[
+    CONNECT_TIMEOUT,
+    COMMAND_TIMEOUT,
+    MAX_RETRIES,
+    RETRY_DELAY,
+    COMPRESSION,
+    INACTIVITY_TIMEOUT,
+    ANSWER_LIMIT,
+    MAX_COMMANDS,
+    OUTPUT_LIMIT,
+    KNOWN_HOSTS_FILE,
+    AUTH_SOCK,
+    PORT,
+    BIND,
+    TOKEN,
+    TOKEN_FILE,
+    LOG_FILTER,
+];
+
+/// The sections of the TOML file, in the order of the table.
+#[must_use]
+pub fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = ALL.iter().map(|var| var.section).collect();
+    sections.dedup();
+    sections
+}
+
+/// The text of `docs/CONFIGURATION.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let rows: String = ALL.iter().map(row).collect();
+    include_str!("configuration.md").replace("{table}", &rows).replace("{example}", &example())
+}
+
+fn row(var: &Var) -> String {
+    let option = var.option.map_or_else(|| "-".to_owned(), |option| format!("`--{option}`"));
+    let default = match var.default {
+        DefaultValue::Value(value) => format!("`{value}`"),
+        DefaultValue::Computed(text) => text.to_owned(),
+        DefaultValue::Absent => "-".to_owned(),
+    };
+    let unit = var.unit.unwrap_or("-");
+    format!("| `{}` | `{}` | {option} | {default} | {unit} | {} | {} |\n", var.env, var.path(), var.kind, var.doc)
+}
+
+/// A file with every default, and the rest as comments.
+fn example() -> String {
+    let mut text = String::new();
+    for section in sections() {
+        text.push_str(&format!("{}[{section}]\n", if text.is_empty() { "" } else { "\n" }));
+        for var in ALL.iter().filter(|var| var.section == section) {
+            text.push_str(&example_line(var));
+        }
+    }
+    text
+}
+
+fn example_line(var: &Var) -> String {
+    match var.default {
+        DefaultValue::Value(value) if var.is_quoted() => format!("{} = \"{value}\"\n", var.key),
+        DefaultValue::Value(value) => format!("{} = {value}\n", var.key),
+        DefaultValue::Computed(_) | DefaultValue::Absent => format!("# {} = \"...\"\n", var.key),
+    }
+}

@@ -1,0 +1,13 @@
+//! SSH for AI agents, served over the Model Context Protocol.
+//!
+//! The modules in reading order; each one uses only those below it:
+//!
+//! ```text
+//! bin -> transport -> mcp -> app -> ssh -> russh          everyone -> config, error
+//! ```
+//!
+//! - [`config`]: every setting, resolved once.
+//! - [`error`]: every failure, with its code, hint and retryability.
+
+pub mod config;
+pub mod error;

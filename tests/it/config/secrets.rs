@@ -1,0 +1,87 @@
+//! Tokens: where they come from, whom they stand for, and that no message shows them.
+
+use secrecy::ExposeSecret;
+use ssh_mcp::config::{Args, Environment};
+
+use super::{
+    from_environment, private_file, refusal, refused_environment, refused_file, resolve, set_mode, with_config,
+};
+
+const TOKEN: &str = "canary-0123456789abcdef";
+
+fn refused_tokens(text: impl AsRef<[u8]>) -> String {
+    let (_directory, path) = private_file(text);
+    let path = path.display().to_string();
+    refused_environment([("MCP_TOKEN_FILE", path.as_str())]).replace(&path, "FILE")
+}
+
+#[test]
+fn address_beyond_loopback_needs_a_token() {
+    for bind in ["0.0.0.0", "::", "192.0.2.1"] {
+        let message = refused_environment([("MCP_BIND", bind)]);
+        assert!(message.contains("MCP_BIND (environment)") && message.contains("MCP_TOKEN"), "{message}");
+        let settings = from_environment([("MCP_BIND", bind), ("MCP_TOKEN", TOKEN)]);
+        assert_eq!(settings.http.bind.to_string(), bind);
+    }
+    for bind in ["127.0.0.2", "::1"] {
+        from_environment([("MCP_BIND", bind)]);
+    }
+}
+
+#[test]
+fn token_file_names_principals() {
+    let (_directory, path) = private_file(format!("# who\n\nalice: {TOKEN}\r\nb.2:abcdefgh:ijklmnop\n"));
+    let environment = Environment::from([("MCP_TOKEN", "0123456789abcdef")]).with("MCP_TOKEN_FILE", path.as_os_str());
+    let settings = resolve(&Args::default(), environment);
+    let tokens: Vec<_> = settings.http.tokens.iter().collect();
+    let pairs: Vec<_> = tokens.iter().map(|t| (t.name.as_str(), t.token.expose_secret())).collect();
+    assert_eq!(pairs, [("token", "0123456789abcdef"), ("alice", TOKEN), ("b.2", "abcdefgh:ijklmnop")]);
+}
+
+#[test]
+fn wrong_token_lines_are_all_refused_and_no_token_is_shown() {
+    let text = format!("alice:{TOKEN}\nalice:other-{TOKEN}\nbob:{TOKEN}\n{TOKEN}\n:{TOKEN}\nc d:{TOKEN}\neve:short\n");
+    let message = refused_tokens(text);
+    for expected in [
+        "FILE:2: the name `alice` is given twice",
+        "FILE:3: `bob` has the same token as `alice`",
+        "FILE:4: is not a `name:token` line",
+        "FILE:5: the name is not 1 to 64 letters",
+        "FILE:6: the name is not",
+        "FILE:7: the token of `eve` is not 16 to 512 visible ASCII characters",
+    ] {
+        assert!(message.contains(expected), "{expected}\nis not in\n{message}");
+    }
+    assert!(!message.contains("canary") && !message.contains("short"), "{message}");
+}
+
+#[test]
+fn token_file_without_a_token_is_refused() {
+    assert!(refused_tokens("# nobody\n").contains("holds no `name:token` line"));
+}
+
+#[test]
+fn wrong_token_is_never_shown() {
+    let message = refused_environment([("MCP_TOKEN", "canary short")]);
+    assert!(message.contains("MCP_TOKEN (environment): the value is not 16 to"), "{message}");
+    let from_file = refused_file("[mcp]\ntoken = \"canary short\"\n[ssh]\nmax_retries = -1");
+    let wrong_type = refused_file("[mcp]\ntoken = [\"canary\"]\n");
+    assert!(!format!("{message}{from_file}{wrong_type}").contains("canary"));
+    let settings = from_environment([("MCP_TOKEN", TOKEN)]);
+    assert!(!format!("{settings:?}").contains(TOKEN));
+}
+
+#[test]
+#[cfg(unix)]
+fn secrets_that_others_could_read_are_refused() {
+    let (_directory, tokens) = private_file(format!("alice:{TOKEN}"));
+    let (_other, config) = private_file(format!("[mcp]\ntoken = \"{TOKEN}\""));
+    let environment = Environment::default().with("MCP_TOKEN_FILE", tokens.as_os_str());
+    assert_eq!(resolve(&with_config(&config), Environment::default()).http.tokens.len(), 1);
+    for mode in [0o640, 0o604, 0o620] {
+        set_mode(&tokens, mode);
+        set_mode(&config, mode);
+        assert!(refusal(&Args::default(), &environment).contains("chmod 600"), "{mode:o}");
+        assert!(refusal(&with_config(&config), &Environment::default()).contains("chmod 600"), "{mode:o}");
+    }
+}
