@@ -6,8 +6,10 @@
 //! bin -> transport -> mcp -> app -> ssh -> russh          everyone -> config, error
 //! ```
 //!
+//! - [`ssh`]: the core. Connections, sessions, commands, forwards. Names no rmcp, poem or JSON values.
 //! - [`config`]: every setting, resolved once.
 //! - [`error`]: every failure, with its code, hint and retryability.
 
 pub mod config;
 pub mod error;
+pub mod ssh;

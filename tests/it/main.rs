@@ -4,3 +4,6 @@
 
 mod config;
 mod docs;
+mod embedded_host;
+mod openssh;
+mod support;

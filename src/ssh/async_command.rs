@@ -1,0 +1,345 @@
+//! A command: start, wait, cancel. A foreground run is start and wait.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    Error,
+    client::Target,
+    exec::{self, Cause, Directory, Exec, Exit, Stop},
+    ids::{CommandId, Owner, SessionId},
+    output::OutputBuffer,
+    registry::Entry,
+    session::{Counted, Place, Session},
+};
+
+/// Longest command line: sshd passes it to the shell as one argument, which Linux limits to 128 KiB.
+pub const MAX_COMMAND_BYTES: usize = 120_000;
+/// Most that one command takes on standard input.
+pub const MAX_STDIN_BYTES: usize = 1 << 20;
+/// Longest directory name (`PATH_MAX` of Linux).
+pub const MAX_CWD_BYTES: usize = 4_096;
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It has not ended.
+    Running,
+    /// It ended: exit status, exit signal, or timed out.
+    Completed,
+    /// It was stopped by a cancel or a disconnect.
+    Cancelled,
+    /// It did not start, or the connection was lost.
+    Failed,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Status; 4] = [Status::Running, Status::Completed, Status::Cancelled, Status::Failed];
+
+    /// The wire form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Completed => "completed",
+            Status::Cancelled => "cancelled",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// What to run.
+#[derive(Debug)]
+pub struct CommandSpec {
+    command: String,
+    cwd: Option<String>,
+    stdin: String,
+    timeout: Duration,
+}
+
+impl CommandSpec {
+    /// Checks what is to be run; nothing that was not checked reaches a host.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidCommand`, `TooLong`.
+    pub fn new(command: String, cwd: Option<String>, stdin: Option<String>, timeout: Duration) -> Result<Self, Error> {
+        let stdin = stdin.unwrap_or_default();
+        if command.trim().is_empty() {
+            return Err(Error::InvalidCommand { what: "command is empty" });
+        }
+        if command.contains('\0') {
+            return Err(Error::InvalidCommand { what: "command holds a NUL character" });
+        }
+        if cwd.as_ref().is_some_and(|cwd| cwd.contains(['\0', '\n', '\r'])) {
+            return Err(Error::InvalidCommand { what: "cwd holds a NUL or a line break" });
+        }
+        check_length("command", command.len(), MAX_COMMAND_BYTES)?;
+        check_length("stdin", stdin.len(), MAX_STDIN_BYTES)?;
+        check_length("cwd", cwd.as_ref().map_or(0, String::len), MAX_CWD_BYTES)?;
+        Ok(Self { command, cwd, stdin, timeout })
+    }
+}
+
+fn check_length(field: &'static str, bytes: usize, limit: usize) -> Result<(), Error> {
+    if bytes > limit { Err(Error::TooLong { field, bytes, limit }) } else { Ok(()) }
+}
+
+/// A command as it stands.
+#[derive(Clone, Debug)]
+pub struct CommandInfo {
+    /// Its id.
+    pub id: CommandId,
+    /// The session that runs it.
+    pub session_id: SessionId,
+    /// Host, port and user.
+    pub target: Target,
+    /// The command line, whole.
+    pub command: String,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// How long it has run.
+    pub duration: Duration,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// Where it stands.
+    pub status: Status,
+    /// Exit status, where the remote gave one.
+    pub exit_status: Option<u32>,
+    /// Signal that ended it, without `SIG`.
+    pub exit_signal: Option<String>,
+    /// It was ended for running longer than `timeout`.
+    pub timed_out: bool,
+    /// After a stop: whether the end of the remote process was confirmed.
+    pub remote_ended: Option<bool>,
+    /// Why it is `Failed`.
+    pub error: Option<Arc<Error>>,
+}
+
+/// A command that was started, or the record of one that has ended.
+#[derive(Debug)]
+pub struct Command {
+    /// Its id.
+    pub id: CommandId,
+    /// The session that runs it.
+    pub session_id: SessionId,
+    owner: Owner,
+    target: Target,
+    command: String,
+    started_at: DateTime<Utc>,
+    started: Instant,
+    timeout: Duration,
+    /// What it has written.
+    pub output: OutputBuffer,
+    outcome: watch::Sender<Option<Arc<Outcome>>>,
+    token: CancellationToken,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Outcome {
+    status: Status,
+    exit_status: Option<u32>,
+    exit_signal: Option<String>,
+    timed_out: bool,
+    remote_ended: Option<bool>,
+    error: Option<Arc<Error>>,
+    ended_at: DateTime<Utc>,
+    ended: Instant,
+}
+
+impl Command {
+    /// Starts a command on `session`. `slot` is its place among the background commands.
+    #[must_use]
+    pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, slot: Option<Counted>) -> Arc<Self> {
+        let started = Instant::now();
+        let command = Arc::new(Self {
+            id: CommandId::random(),
+            session_id: session.id,
+            owner: session.owner.clone(),
+            target: session.target().clone(),
+            command: spec.command.clone(),
+            started_at: Utc::now(),
+            started,
+            timeout: spec.timeout,
+            output: OutputBuffer::default(),
+            outcome: watch::Sender::new(None),
+            token: session.token.child_token(),
+        });
+        let span = tracing::info_span!("command", id = %command.id, session = %session.id);
+        // Counted from now on, so that a session with a command that is about to start is not idle.
+        let running = session.running.add();
+        session.tasks.spawn(command.clone().drive(session.clone(), spec, (running, slot)).instrument(span));
+        command
+    }
+
+    async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: (Counted, Option<Counted>)) {
+        let outcome = self.run(&session, spec).await;
+        tracing::debug!(status = outcome.status.as_str(), exit_status = outcome.exit_status, "command ended");
+        self.output.seal();
+        session.touch();
+        // The place is free before anybody can learn of the end.
+        drop(counted);
+        self.outcome.send_replace(Some(Arc::new(outcome)));
+    }
+
+    async fn run(&self, session: &Arc<Session>, spec: CommandSpec) -> Outcome {
+        let deadline = self.started + self.timeout;
+        let (channel, place) = match self.open(session, deadline).await {
+            Ok(opened) => opened,
+            Err(NotOpened::Cancelled) => return self.outcome(Status::Cancelled).with_remote_ended(true),
+            Err(NotOpened::Failed(error)) => return self.failed(error),
+        };
+        let cwd = spec.cwd.clone().unwrap_or_default();
+        let exec = exec_of(spec);
+        let stop = Stop { deadline, token: self.token.clone() };
+        let exit = exec::run(channel, exec, &self.output, stop).await;
+        self.judge(exit, &place, cwd)
+    }
+
+    /// Opens a channel. An opening that is abandoned goes on by itself and closes what it got, since
+    /// a channel that nobody owns would stay open on the server.
+    async fn open(
+        &self,
+        session: &Arc<Session>,
+        deadline: Instant,
+    ) -> Result<(super::client::Channel, Place), NotOpened> {
+        let opener = session.clone();
+        let mut opening = Box::pin(async move { opener.connections.open_session().await });
+        let abandoned = tokio::select! {
+            opened = &mut opening => return opened.map_err(NotOpened::Failed),
+            () = self.token.cancelled() => NotOpened::Cancelled,
+            () = sleep_until(deadline) => NotOpened::Failed(Error::NoPlace { after: self.timeout }),
+        };
+        let token = session.token.clone();
+        session.tasks.spawn(async move {
+            tokio::select! {
+                opened = opening => if let Ok((channel, _place)) = opened {
+                    let _ = channel.close().await;
+                },
+                () = token.cancelled() => {}
+            }
+        });
+        Err(abandoned)
+    }
+
+    fn judge(&self, exit: Exit, place: &Place, cwd: String) -> Outcome {
+        let target = self.target.clone();
+        match exit.cause {
+            Cause::Ended => {
+                Outcome { exit_status: exit.status, exit_signal: exit.signal, ..self.outcome(Status::Completed) }
+            }
+            // An exit status after TERM is the answer to the signal, not the result of the command.
+            Cause::TimedOut => Outcome { timed_out: true, exit_signal: exit.signal, ..self.outcome(Status::Completed) }
+                .with_remote_ended(exit.remote_ended),
+            Cause::Stopped => {
+                Outcome { exit_status: exit.status, exit_signal: exit.signal, ..self.outcome(Status::Cancelled) }
+                    .with_remote_ended(exit.remote_ended)
+            }
+            Cause::Lost => self.failed(Error::OutcomeUnknown { target, cause: place.cause() }),
+            Cause::NotStarted => self.failed(Error::ConnectionLost { target, cause: place.cause() }),
+            Cause::Refused => self.failed(Error::ChannelRefused { target, why: "the request was refused".into() }),
+            Cause::NoSuchDirectory => {
+                self.failed(Error::NoSuchDirectory { directory: super::client::address::shorten(&cwd), target })
+            }
+        }
+    }
+
+    fn failed(&self, error: Error) -> Outcome {
+        Outcome { error: Some(Arc::new(error)), ..self.outcome(Status::Failed) }
+    }
+
+    fn outcome(&self, status: Status) -> Outcome {
+        Outcome {
+            status,
+            exit_status: None,
+            exit_signal: None,
+            timed_out: false,
+            remote_ended: None,
+            error: None,
+            ended_at: Utc::now(),
+            ended: Instant::now(),
+        }
+    }
+
+    /// Waits for the end, at most until `deadline`; whether it has ended.
+    pub async fn ended_by(&self, deadline: Instant) -> bool {
+        let mut outcome = self.outcome.subscribe();
+        let ended = outcome.wait_for(Option::is_some);
+        tokio::time::timeout_at(deadline, ended).await.is_ok()
+    }
+
+    /// Asks the command to end. What it has written stays.
+    pub fn cancel(&self) {
+        self.token.cancel();
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.outcome.borrow().is_none()
+    }
+
+    /// The command as it stands.
+    #[must_use]
+    pub fn info(&self) -> CommandInfo {
+        let outcome = self.outcome.borrow().clone();
+        let outcome = outcome.as_deref();
+        CommandInfo {
+            id: self.id,
+            session_id: self.session_id,
+            target: self.target.clone(),
+            command: self.command.clone(),
+            started_at: self.started_at,
+            ended_at: outcome.map(|o| o.ended_at),
+            duration: outcome.map_or_else(Instant::now, |o| o.ended).saturating_duration_since(self.started),
+            timeout: self.timeout,
+            status: outcome.map_or(Status::Running, |o| o.status),
+            exit_status: outcome.and_then(|o| o.exit_status),
+            exit_signal: outcome.and_then(|o| o.exit_signal.clone()),
+            timed_out: outcome.is_some_and(|o| o.timed_out),
+            remote_ended: outcome.and_then(|o| o.remote_ended),
+            error: outcome.and_then(|o| o.error.clone()),
+        }
+    }
+}
+
+impl Outcome {
+    fn with_remote_ended(self, ended: bool) -> Self {
+        Self { remote_ended: Some(ended), ..self }
+    }
+}
+
+enum NotOpened {
+    Cancelled,
+    Failed(Error),
+}
+
+fn exec_of(spec: CommandSpec) -> Exec {
+    let directory = spec.cwd.as_deref().map(Directory::new);
+    let line = match &directory {
+        Some(directory) => directory.line(&spec.command),
+        None => spec.command,
+    };
+    Exec { line, stdin: spec.stdin.into_bytes(), directory }
+}
+
+impl Entry for Command {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.outcome.borrow().as_ref().map(|outcome| outcome.ended)
+    }
+}

@@ -1,0 +1,268 @@
+//! Connecting: resolve, dial, verify the host key, authenticate; retried where that can help.
+//!
+//! Owns nothing that outlives a [`Connection`]. Everything here runs under the caller's one deadline.
+
+pub mod address;
+pub mod auth;
+mod error;
+mod handler;
+pub mod host_key;
+mod key_file;
+mod retry;
+mod stream;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use russh::client::Handle;
+use tokio::{net::TcpStream, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use self::{auth::Credentials, error::ClientError, retry::RetryPolicy};
+use self::{
+    handler::{ClientHandler, LinkState},
+    host_key::KnownHosts,
+    stream::LinkStream,
+};
+use crate::config::Compression;
+
+/// How often an idle connection is probed, and how many unanswered probes end it: a dead link is
+/// noticed after about 90 s without traffic, and keeps NAT entries alive before that.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_MAX: usize = 3;
+
+/// Who is reached where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Login name on the host.
+    pub username: String,
+}
+
+impl Target {
+    /// `host:port`, with brackets around an IPv6 address.
+    #[must_use]
+    pub fn host_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.username, self.host_port())
+    }
+}
+
+/// The host key that the server proved to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKeyInfo {
+    /// Such as `ssh-ed25519`.
+    pub algorithm: String,
+    /// `SHA256:...` as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+    /// Why it was trusted.
+    pub trust: Trust,
+}
+
+/// Why a host key was trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It stood in a known_hosts file.
+    Known,
+    /// The host was unknown; the key was recorded on this first use.
+    AcceptedNew,
+}
+
+impl Trust {
+    /// The wire form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Trust::Known => "known",
+            Trust::AcceptedNew => "accepted_new",
+        }
+    }
+}
+
+/// Everything that is needed to connect, and to connect again.
+#[derive(Clone, Debug)]
+pub struct ConnectSpec {
+    /// Who is reached where.
+    pub target: Target,
+    /// How to authenticate. Kept only as long as the session; wiped on drop.
+    pub credentials: Credentials,
+    /// How transient failures are retried.
+    pub retry: RetryPolicy,
+    /// zlib.
+    pub compression: Compression,
+    /// Which host keys are trusted.
+    pub known_hosts: Arc<KnownHosts>,
+}
+
+/// One authenticated SSH connection. Ends when dropped.
+pub struct Connection {
+    handle: Handle<ClientHandler>,
+    link: Arc<LinkState>,
+    /// What the server proved and said while connecting.
+    pub facts: Facts,
+    /// Cuts the socket, so that russh's own task ends even when the peer is silent.
+    _cut: DropGuard,
+}
+
+/// What is known of a connection from its handshake.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The host key.
+    pub host_key: HostKeyInfo,
+    /// Such as `SSH-2.0-OpenSSH_9.2p1 Debian-2`.
+    pub server_version: String,
+    /// zlib was negotiated.
+    pub compression_enabled: bool,
+    /// `password`, `publickey` or `agent`.
+    pub auth_method: &'static str,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// A channel as russh gives it.
+pub(crate) type Channel = russh::Channel<russh::client::Msg>;
+
+/// Connects until `deadline`; transient failures are retried. Gives the number of retries, with
+/// the failure too.
+///
+/// # Errors
+///
+/// Every [`ClientError`].
+pub async fn connect(spec: &ConnectSpec, deadline: Instant) -> (Result<Connection, ClientError>, u32) {
+    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, deadline)).await
+}
+
+async fn attempt(spec: &ConnectSpec, deadline: Instant) -> Result<Connection, ClientError> {
+    let addresses = resolve(&spec.target).await?;
+    let tcp = dial(&spec.target, &addresses, deadline).await?;
+    let cut = CancellationToken::new();
+    let guard = cut.clone().drop_guard();
+    let link = Arc::new(LinkState::default());
+    let stream = LinkStream::new(tcp, cut, link.clone());
+    let handler = ClientHandler::new(&spec.target, spec.known_hosts.clone(), link.clone());
+    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port)?;
+    let config = Arc::new(handler::config(spec.compression, &known));
+    let mut handle = russh::client::connect_stream(config, stream, handler)
+        .await
+        .map_err(|error| error.before_authentication(&spec.target, &link))?;
+    let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
+    let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    Ok(Connection { handle, link, facts, _cut: guard })
+}
+
+/// Addresses of the host. Blocking look-up on a thread of its own: its error kinds, which the
+/// async look-up of tokio hides, tell a temporary failure from an unknown name.
+async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
+    let (host, port) = (target.host.clone(), target.port);
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let hints = dns_lookup::AddrInfoHints { socktype: dns_lookup::SockType::Stream.into(), ..Default::default() };
+        let service = port.to_string();
+        let found = dns_lookup::getaddrinfo(Some(&host), Some(&service), Some(hints))?;
+        Ok(found.filter_map(Result::ok).map(|info| info.sockaddr).take(MAX_ADDRESSES).collect::<Vec<_>>())
+    });
+    let failed = |temporary| ClientError::Resolve { host: target.host.clone(), temporary };
+    match looked_up.await {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(failed(false)),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(failed(is_temporary(&error))),
+        Err(_) => Err(failed(true)),
+    }
+}
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+fn is_temporary(error: &dns_lookup::LookupError) -> bool {
+    matches!(error.kind(), dns_lookup::LookupErrorKind::Again)
+}
+
+/// Tries the addresses in turn; each gets an equal share of the time that is left, so one black
+/// hole does not use it all.
+async fn dial(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ClientError> {
+    let mut last = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                // Nagle's algorithm costs 40 ms per command.
+                tcp.set_nodelay(true).map_err(|error| ClientError::io(target, error))?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = Some(ClientError::io(target, error)),
+            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), last: None }),
+        }
+    }
+    Err(last.unwrap_or_else(|| ClientError::Resolve { host: target.host.clone(), temporary: false }))
+}
+
+impl Connection {
+    /// Opens a session channel.
+    pub(crate) async fn open_session(&self) -> Result<Channel, russh::Error> {
+        self.handle.channel_open_session().await
+    }
+
+    /// Opens a channel to `host:port` as the server sees it.
+    pub(crate) async fn open_direct_tcpip(
+        &self,
+        host: &str,
+        port: u16,
+        originator: SocketAddr,
+    ) -> Result<Channel, russh::Error> {
+        self.handle
+            .channel_open_direct_tcpip(host, port.into(), originator.ip().to_string(), originator.port().into())
+            .await
+    }
+
+    /// Whether the server answers within `bound`.
+    pub async fn answers(&self, bound: Duration) -> bool {
+        tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok()) && !self.is_closed()
+    }
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.link.closed.is_cancelled() || self.handle.is_closed()
+    }
+
+    /// Waits for the end of the connection.
+    pub async fn closed(&self) {
+        self.link.closed.cancelled().await;
+    }
+
+    /// Why the connection ended, as far as it is known.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        self.link.cause().unwrap_or_else(|| "connection closed".into())
+    }
+
+    /// Says goodbye and waits, at most for `bound`, until the connection has ended.
+    pub async fn disconnect(&self, bound: Duration) {
+        let goodbye = async {
+            let reason = russh::Disconnect::ByApplication;
+            if self.handle.disconnect(reason, "", "").await.is_ok() {
+                self.closed().await;
+            }
+        };
+        // A peer that does not read is cut off when the connection is dropped.
+        let _ = tokio::time::timeout(bound, goodbye).await;
+    }
+}

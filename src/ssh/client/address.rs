@@ -1,0 +1,207 @@
+//! Addresses and user names as callers write them.
+//!
+//! Both are refused rather than guessed at: what passes here is written into known_hosts, log lines
+//! and remote requests, so nothing that could be an option, a second line or another host gets in.
+
+use std::net::Ipv6Addr;
+
+use super::Target;
+use crate::ssh::Error;
+
+/// Port where none is given (RFC 4253, section 4).
+pub const DEFAULT_PORT: u16 = 22;
+/// Longest host name (RFC 1035, section 2.3.4).
+pub const MAX_HOST_BYTES: usize = 253;
+/// Longest user name that is passed on.
+pub const MAX_USERNAME_BYTES: usize = 256;
+
+const V6_HINT: &str = "write an IPv6 address in brackets: [::1] or [::1]:22";
+const FORMS: &str = "use host, host:port, user@host:port or [v6]:port";
+
+/// Reads `address` and `username` into one target.
+///
+/// # Errors
+///
+/// `InvalidAddress`, `InvalidUsername`, `MissingUsername`, or `ConflictingUsernames` where both
+/// name a user and differ.
+pub fn parse_target(address: &str, username: Option<&str>) -> Result<Target, Error> {
+    let address = address.trim();
+    let rest = strip_scheme(address);
+    let (in_address, host_port) = match rest.rsplit_once('@') {
+        Some((user, host_port)) => (Some(user), host_port),
+        None => (None, rest),
+    };
+    let (host, port) = parse_host_port(address, host_port)?;
+    let username = choose_username(in_address, username)?;
+    Ok(Target { host, port, username })
+}
+
+fn strip_scheme(address: &str) -> &str {
+    match address.get(..6) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("ssh://") => {
+            let rest = &address[6..];
+            rest.strip_suffix('/').unwrap_or(rest)
+        }
+        _ => address,
+    }
+}
+
+fn choose_username(in_address: Option<&str>, given: Option<&str>) -> Result<String, Error> {
+    let given = given.filter(|name| !name.is_empty());
+    match (in_address, given) {
+        (Some(a), Some(b)) if a != b => {
+            Err(Error::ConflictingUsernames { in_address: shorten(a), username: shorten(b) })
+        }
+        (Some(name), _) | (None, Some(name)) => check_username(name),
+        (None, None) => Err(Error::MissingUsername),
+    }
+}
+
+fn check_username(name: &str) -> Result<String, Error> {
+    let allowed = |c: char| c.is_alphanumeric() || "._-+@\\$".contains(c);
+    if name.is_empty() || name.len() > MAX_USERNAME_BYTES || name.starts_with('-') || !name.chars().all(allowed) {
+        return Err(Error::InvalidUsername { username: shorten(name) });
+    }
+    Ok(name.to_owned())
+}
+
+fn parse_host_port(address: &str, text: &str) -> Result<(String, u16), Error> {
+    let invalid = |reason| Error::InvalidAddress { address: shorten(address), reason };
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']').ok_or_else(|| invalid(V6_HINT))?;
+        check_v6(host).then_some(()).ok_or_else(|| invalid(V6_HINT))?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => parse_port(port).ok_or_else(|| invalid("the port is a number from 1 to 65535"))?,
+            None if rest.is_empty() => DEFAULT_PORT,
+            None => return Err(invalid(V6_HINT)),
+        };
+        return Ok((host.to_ascii_lowercase(), port));
+    }
+    if text.matches(':').count() > 1 {
+        return Err(invalid(V6_HINT));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, parse_port(port).ok_or_else(|| invalid("the port is a number from 1 to 65535"))?),
+        None => (text, DEFAULT_PORT),
+    };
+    if !check_host(host) {
+        return Err(invalid(FORMS));
+    }
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    // `parse` alone would take "+22".
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten().filter(|port| *port != 0)
+}
+
+fn check_host(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= MAX_HOST_BYTES
+        && !host.starts_with('-')
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn check_v6(host: &str) -> bool {
+    let (address, zone) = match host.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (host, None),
+    };
+    address.parse::<Ipv6Addr>().is_ok()
+        && zone.is_none_or(|z| {
+            (1..=32).contains(&z.len()) && z.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        })
+}
+
+/// The input as an error may show it: escaped, at most 60 characters.
+pub(crate) fn shorten(input: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = input.chars().take(SHOWN).flat_map(escape).collect();
+    if input.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Names that a peer sent, as an error may show them.
+pub(crate) fn shorten_list(names: &[String]) -> String {
+    const SHOWN: usize = 400;
+    let list: String = names.join(",").chars().filter(char::is_ascii_graphic).take(SHOWN).collect();
+    list
+}
+
+/// Escapes what could change a terminal or the reading direction of a line.
+fn escape(c: char) -> impl Iterator<Item = char> {
+    let plain = c == ' ' || c.is_alphanumeric() || c.is_ascii_graphic();
+    let escaped = (!plain).then(|| c.escape_unicode());
+    plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_documented_form() {
+        let cases = [
+            ("h", "h", 22, "root"),
+            ("Host.Example:2222", "host.example", 2222, "root"),
+            ("root@h:1", "h", 1, "root"),
+            ("[::1]", "::1", 22, "root"),
+            ("[FE80::1%eth0]:65535", "fe80::1%eth0", 65535, "root"),
+            ("  h  ", "h", 22, "root"),
+            ("ssh://root@h:22/", "h", 22, "root"),
+        ];
+        for (address, host, port, username) in cases {
+            let target = parse_target(address, Some("root")).unwrap();
+            assert_eq!(
+                (target.host.as_str(), target.port, target.username.as_str()),
+                (host, port, username),
+                "{address}"
+            );
+        }
+        assert_eq!(parse_target("a@b@h", None).unwrap().username, "a@b");
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_address() {
+        let long = "h".repeat(300);
+        for address in [
+            "",
+            "-oProxyCommand=id",
+            "h\nbank ssh-ed25519 AAA",
+            "h:0",
+            ":65536",
+            "h:22x",
+            "h:65536",
+            "[::1",
+            "::1:22",
+            "::1",
+            "h\0",
+            "bаnk",
+            "h:+22",
+            "h h",
+            "[::1]22",
+            "[h]:22",
+            "ssh://",
+            long.as_str(),
+        ] {
+            let error = parse_target(address, Some("root")).unwrap_err();
+            assert!(matches!(error, Error::InvalidAddress { .. }), "{address:?}: {error}");
+            assert!(error.to_string().len() <= 300, "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_username() {
+        let long = "u".repeat(1 << 20);
+        for name in ["-l root", "a;id", "$(id)", "a\u{202e}b", "a\0", "a b", long.as_str()] {
+            let error = parse_target("h", Some(name)).unwrap_err();
+            assert!(matches!(error, Error::InvalidUsername { .. }), "{error}");
+        }
+        assert!(matches!(parse_target("@h", None), Err(Error::InvalidUsername { .. })));
+        assert!(matches!(parse_target("h", None), Err(Error::MissingUsername)));
+        assert!(matches!(parse_target("a@h", Some("b")), Err(Error::ConflictingUsernames { .. })));
+    }
+}

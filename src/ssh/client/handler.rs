@@ -1,0 +1,196 @@
+//! What russh calls back: the host key, the end of the key exchange, the end of the connection.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use russh::{
+    Preferred, cipher,
+    client::{Config, DisconnectReason, Session},
+    compression,
+    keys::{Algorithm, HashAlg, PublicKeyOrCertificate},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    ClientError, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target, address::shorten, host_key::KnownHosts,
+};
+use crate::config::Compression;
+
+/// What is learnt of a connection outside of any call on it.
+#[derive(Debug, Default)]
+pub(super) struct LinkState {
+    /// Fires when the connection has ended.
+    pub(super) closed: CancellationToken,
+    learnt: Mutex<Learnt>,
+}
+
+#[derive(Debug, Default)]
+struct Learnt {
+    greeting: Vec<u8>,
+    host_key: Option<HostKeyInfo>,
+    server_version: String,
+    compression_enabled: bool,
+    cause: Option<String>,
+    disconnected_by_server: bool,
+}
+
+impl LinkState {
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_greeting(&self, bytes: &[u8]) {
+        const KEPT: usize = 64;
+        self.learnt().greeting = bytes[..bytes.len().min(KEPT)].to_vec();
+    }
+
+    /// The first line that the peer sent, shortened.
+    pub(super) fn greeting(&self) -> String {
+        let learnt = self.learnt();
+        let line = learnt.greeting.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
+        shorten(&String::from_utf8_lossy(line))
+    }
+
+    /// Why the connection ended.
+    pub(super) fn cause(&self) -> Option<String> {
+        self.learnt().cause.clone()
+    }
+
+    /// Whether the server itself said goodbye, as it does after too many authentication failures.
+    pub(super) fn disconnected_by_server(&self) -> bool {
+        self.learnt().disconnected_by_server
+    }
+
+    pub(super) fn facts(&self, auth_method: &'static str) -> Option<Facts> {
+        let learnt = self.learnt();
+        Some(Facts {
+            host_key: learnt.host_key.clone()?,
+            server_version: learnt.server_version.clone(),
+            compression_enabled: learnt.compression_enabled,
+            auth_method,
+        })
+    }
+}
+
+pub(super) struct ClientHandler {
+    host: String,
+    port: u16,
+    known_hosts: Arc<KnownHosts>,
+    link: Arc<LinkState>,
+    /// russh drops the handler with the connection, whatever ended it.
+    _closes: DropGuard,
+}
+
+impl ClientHandler {
+    pub(super) fn new(target: &Target, known_hosts: Arc<KnownHosts>, link: Arc<LinkState>) -> Self {
+        let closes = link.closed.clone().drop_guard();
+        Self { host: target.host.clone(), port: target.port, known_hosts, link, _closes: closes }
+    }
+}
+
+impl russh::client::Handler for ClientHandler {
+    type Error = ClientError;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
+        let key = offered.public_key();
+        let (known_hosts, host, port, checked) = (self.known_hosts.clone(), self.host.clone(), self.port, key.clone());
+        // Reads and writes files, which may be slow.
+        let check = tokio::task::spawn_blocking(move || known_hosts.check_or_record(&host, port, &checked));
+        let trust = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
+        self.link.learnt().host_key = Some(HostKeyInfo {
+            algorithm: key.algorithm().to_string(),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+            trust,
+        });
+        Ok(true)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        names: &russh::Names,
+        session: &mut Session,
+    ) -> Result<(), ClientError> {
+        let mut learnt = self.link.learnt();
+        learnt.compression_enabled = !matches!(names.server_compression, compression::Compression::None);
+        learnt.server_version = shorten(String::from_utf8_lossy(session.remote_sshid()).trim());
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<ClientError>) -> Result<(), ClientError> {
+        let mut learnt = self.link.learnt();
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                learnt.disconnected_by_server = true;
+                learnt.cause = Some(format!("the server disconnected: {}", shorten(&info.message)));
+                Ok(())
+            }
+            DisconnectReason::Error(error) => {
+                learnt.cause = Some(shorten(&cause_of(&error)));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn cause_of(error: &ClientError) -> String {
+    match error {
+        ClientError::Russh(error) => match &**error {
+            russh::Error::KeepaliveTimeout => "the server stopped answering".into(),
+            russh::Error::Disconnect | russh::Error::HUP => "the server closed the connection".into(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// AES-GCM first: with AES hardware it takes about half the processor time of ChaCha20.
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+/// Settings of a connection. `known` are the key algorithms that stand in known_hosts for the host:
+/// they are asked for first, so that a server with several keys shows the one that is known.
+pub(super) fn config(compression: Compression, known: &[Algorithm]) -> Config {
+    Config {
+        nodelay: true,
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
+        keepalive_max: KEEPALIVE_MAX,
+        preferred: Preferred {
+            key: Cow::Owned(host_key_order(known)),
+            cipher: Cow::Borrowed(CIPHERS),
+            compression: Cow::Borrowed(compression_order(compression)),
+            ..Preferred::DEFAULT
+        },
+        ..Config::default()
+    }
+}
+
+fn host_key_order(known: &[Algorithm]) -> Vec<Algorithm> {
+    // `ssh-rsa` is RSA with SHA-1: off.
+    let mut order: Vec<_> =
+        Preferred::DEFAULT.key.iter().filter(|a| !matches!(a, Algorithm::Rsa { hash: None })).cloned().collect();
+    order.sort_by_key(|algorithm| !known.iter().any(|k| same_type(k, algorithm)));
+    order
+}
+
+/// Whether both name the same type of key; RSA keys sign with several hashes.
+pub(super) fn same_type(a: &Algorithm, b: &Algorithm) -> bool {
+    a == b || matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
+}
+
+fn compression_order(compression: Compression) -> &'static [compression::Name] {
+    match compression {
+        Compression::Auto => &[compression::NONE, compression::ZLIB_LEGACY, compression::ZLIB],
+        // `zlib@openssh.com` starts after authentication; plain `zlib` before it.
+        Compression::On => &[compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE],
+        Compression::Off => &[compression::NONE],
+    }
+}

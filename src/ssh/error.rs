@@ -1,0 +1,256 @@
+//! The core's error: what failed, on what, with its code, hint and retryability.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::{
+    client::{ClientError, Target},
+    ids::{CommandId, SessionId},
+    session::EndReason,
+};
+use crate::error::{Code, Detail, Details, Explain};
+
+/// Every failure of the core.
+#[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each is")]
+pub enum Error {
+    #[error("invalid address {address:?}")]
+    InvalidAddress { address: String, reason: &'static str },
+    #[error("invalid username {username:?}")]
+    InvalidUsername { username: String },
+    #[error("username is missing")]
+    MissingUsername,
+    #[error("address names user {in_address:?}, username says {username:?}")]
+    ConflictingUsernames { in_address: String, username: String },
+    #[error("invalid {field} {value:?}")]
+    InvalidName { field: &'static str, value: String },
+    #[error("another live session is named {name:?}: {session_id}")]
+    NameInUse { name: String, session_id: SessionId },
+    #[error("{what}")]
+    InvalidCommand { what: &'static str },
+    #[error("{field} is {bytes} bytes long; at most {limit} are taken")]
+    TooLong { field: &'static str, bytes: usize, limit: usize },
+    #[error("directory {directory:?} does not exist on {target} or cannot be entered; nothing was run")]
+    NoSuchDirectory { directory: String, target: Target },
+    #[error("no session has the id {id:?}")]
+    SessionNotFound { id: String, candidates: Vec<Candidate> },
+    #[error("{0}")]
+    SessionClosed(Box<ClosedSession>),
+    #[error("no command has the id {id:?}")]
+    CommandNotFound { id: String },
+    #[error("{running} background commands are running on this session, which is the limit", running = .running.len())]
+    TooManyCommands { running: Vec<CommandId> },
+    #[error("{limit} sessions are open, which is the limit")]
+    TooManySessions { limit: usize },
+    #[error("{limit} forwards are open on this session, which is the limit")]
+    TooManyForwards { limit: usize },
+    #[error("{0}")]
+    Client(Arc<ClientError>, u32),
+    #[error("{target} refused to start the command: {why}")]
+    ChannelRefused { target: Target, why: String },
+    #[error("the command did not start on {target}: the connection was lost ({cause})")]
+    ConnectionLost { target: Target, cause: String },
+    #[error("the connection to {target} was lost while the command ran ({cause})")]
+    OutcomeUnknown { target: Target, cause: String },
+    #[error("the command did not start within {} s: every place on the server stayed taken", .after.as_secs())]
+    NoPlace { after: Duration },
+    #[error("port {port} on 127.0.0.1 is in use")]
+    PortInUse { port: u16 },
+    #[error("invalid {field} {port}")]
+    InvalidPort { field: &'static str, port: u32 },
+    #[error("port {port} on 127.0.0.1 may not be opened by this process")]
+    PortPermission { port: u16 },
+    #[error("invalid remote_address {address:?}")]
+    InvalidRemoteAddress { address: String },
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// A session that was open.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("session {id} to {target} was closed at {at}: {reason}", at = time(*at))]
+pub struct ClosedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Its label.
+    pub name: Option<String>,
+    /// Host, port and user.
+    pub target: Target,
+    /// Why it was closed.
+    pub reason: EndReason,
+    /// When it was closed.
+    pub at: DateTime<Utc>,
+}
+
+/// A session that the caller may have meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: SessionId,
+    /// Its label.
+    pub name: Option<String>,
+    /// Host, port and user.
+    pub target: Target,
+}
+
+impl Explain for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
+            Error::InvalidUsername { .. } => Code::InvalidUsername,
+            Error::MissingUsername => Code::MissingArgument,
+            Error::ConflictingUsernames { .. } => Code::ConflictingArguments,
+            Error::InvalidName { .. } => Code::InvalidName,
+            Error::NameInUse { .. } => Code::NameInUse,
+            Error::InvalidCommand { .. } => Code::InvalidArgument,
+            Error::TooLong { field: "command", .. } => Code::CommandTooLong,
+            Error::TooLong { .. } => Code::OutOfRange,
+            Error::NoSuchDirectory { .. } => Code::NoSuchDirectory,
+            Error::SessionNotFound { .. } => Code::SessionNotFound,
+            Error::SessionClosed(_) => Code::SessionClosed,
+            Error::CommandNotFound { .. } => Code::CommandNotFound,
+            Error::TooManyCommands { .. } => Code::TooManyCommands,
+            Error::TooManySessions { .. } => Code::TooManySessions,
+            Error::TooManyForwards { .. } => Code::TooManyForwards,
+            Error::Client(error, _) => error.code(),
+            Error::ChannelRefused { .. } | Error::NoPlace { .. } => Code::ChannelRefused,
+            Error::ConnectionLost { .. } => Code::ConnectionLost,
+            Error::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Error::PortInUse { .. } => Code::PortInUse,
+            Error::InvalidPort { .. } => Code::InvalidPort,
+            Error::PortPermission { .. } => Code::PermissionDenied,
+            Error::Internal(_) => Code::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        if let Some(hint) = self.argument_hint() {
+            return Some(hint.into());
+        }
+        Some(match self {
+            Error::InvalidAddress { reason, .. } => (*reason).into(),
+            Error::Client(error, _) => return error.hint(),
+            Error::SessionNotFound { candidates, .. } if candidates.is_empty() => {
+                "No session is open. Open one with ssh_connect.".into()
+            }
+            Error::SessionNotFound { .. } => {
+                "Copy the session_id (a UUID) of one of the candidates, or call ssh_list_sessions.".into()
+            }
+            Error::SessionClosed(closed) => format!(
+                "Open it again: ssh_connect with address {:?} and username {:?}, and use the new session_id.",
+                closed.target.host_port(),
+                closed.target.username
+            ),
+            Error::CommandNotFound { .. } => {
+                "Find the command_id with ssh_list_commands; records are kept for 30 minutes after the end.".into()
+            }
+            Error::TooManyCommands { .. } => "Wait for one of the running commands with \
+                ssh_get_command_output wait=true, or stop one with ssh_cancel_command."
+                .into(),
+            Error::TooManySessions { .. } => {
+                "Reuse a session of ssh_list_sessions, or close those that are done with ssh_disconnect.".into()
+            }
+            Error::TooManyForwards { .. } => {
+                "Close the session with ssh_disconnect, or reuse one of its forwards.".into()
+            }
+            Error::ChannelRefused { .. } => "The server allows no commands on this login. Ask the user.".into(),
+            Error::NoPlace { .. } => "Wait for running commands to end, then repeat this call.".into(),
+            Error::ConnectionLost { .. } => "Open a new session with ssh_connect, then repeat the command.".into(),
+            Error::OutcomeUnknown { .. } => "The command may have run, wholly or in part. Look at its effect on \
+                the host before running it again."
+                .into(),
+            Error::PortInUse { .. } => "Use local_port 0 for any free port, or another number.".into(),
+            Error::PortPermission { .. } => "Use a local_port of 1024 or above, or 0 for any free one.".into(),
+            Error::NoSuchDirectory { .. } => "Check the path with ssh_execute \"ls -d\", or leave out cwd.".into(),
+            _ => return None,
+        })
+    }
+
+    fn retryable(&self) -> bool {
+        match self {
+            Error::Client(error, _) => error.is_transient(),
+            Error::NoPlace { .. } | Error::TooManyCommands { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn details(&self) -> Details {
+        let details = Details::new();
+        match self {
+            Error::SessionNotFound { candidates, .. } => details.with("candidates", records(candidates)),
+            Error::SessionClosed(closed) => {
+                let details = target_details(details.text("session_id", closed.id), &closed.target);
+                let details = match &closed.name {
+                    Some(name) => details.text("name", name),
+                    None => details,
+                };
+                details.text("reason", closed.reason.as_str()).text("closed_at", time(closed.at))
+            }
+            Error::TooManyCommands { running } => {
+                details.with("running", Detail::Texts(running.iter().map(ToString::to_string).collect()))
+            }
+            Error::NameInUse { session_id, .. } => details.text("session_id", session_id),
+            Error::Client(error, retries) => error.details().number("retry_attempts", *retries),
+            Error::OutcomeUnknown { target, .. }
+            | Error::ConnectionLost { target, .. }
+            | Error::ChannelRefused { target, .. }
+            | Error::NoSuchDirectory { target, .. } => target_details(details, target),
+            Error::TooLong { limit, .. } => details.number("limit", *limit as u64),
+            _ => details,
+        }
+    }
+}
+
+impl Error {
+    /// Hints of the errors that blame one argument.
+    fn argument_hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::InvalidUsername { .. } => {
+                "Use the plain login name: letters, digits and . _ - + @ \\ $, not starting with \"-\"."
+            }
+            Error::MissingUsername => "Give username, or write it into address: user@host.",
+            Error::ConflictingUsernames { .. } => "Name the user once.",
+            Error::InvalidName { .. } => {
+                "Use 1 to 64 printable characters that do not look like a session_id, or leave it out."
+            }
+            Error::NameInUse { .. } => "Use another name, or reuse that session.",
+            Error::TooLong { field: "command", .. } => {
+                "Send the text in stdin, for example command \"sh -s\" or \"cat > path\"."
+            }
+            Error::TooLong { field: "stdin", .. } => "Send it in parts: \"cat > path\", then \"cat >> path\".",
+            Error::InvalidRemoteAddress { .. } => {
+                "Give a host name or address as the remote host knows it, without port; localhost is the remote host itself."
+            }
+            Error::InvalidPort { field: "local_port", .. } => "Use a number from 0 to 65535; 0 takes any free port.",
+            Error::InvalidPort { .. } => "Use a number from 1 to 65535.",
+            _ => return None,
+        })
+    }
+}
+
+/// Names who was reached where.
+pub(crate) fn target_details(details: Details, target: &Target) -> Details {
+    details.text("host", &target.host).number("port", target.port).text("username", &target.username)
+}
+
+fn records(candidates: &[Candidate]) -> Detail {
+    let record = |candidate: &Candidate| {
+        let details = Details::new().text("session_id", candidate.id);
+        let details = match &candidate.name {
+            Some(name) => details.text("name", name),
+            None => details,
+        };
+        target_details(details, &candidate.target)
+    };
+    Detail::Records(candidates.iter().map(record).collect())
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A path as an error may show it.
+pub(crate) fn shown_path(path: &std::path::Path) -> impl fmt::Display + use<> {
+    super::client::address::shorten(&PathBuf::from(path).to_string_lossy())
+}

@@ -1,0 +1,225 @@
+//! Local port forwards: a listener on 127.0.0.1 that leads through the session.
+//!
+//! A forward has a connection of its own. A slow local reader freezes the whole SSH connection it
+//! is on, since russh gives window credit on receipt; so it must not share one with commands.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    io::copy_bidirectional_with_sizes,
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Instant,
+};
+use tracing::Instrument;
+
+use super::{
+    Error,
+    client::Connection,
+    ids::{ForwardId, Owner, SessionId},
+    registry::Entry,
+    session::Session,
+};
+
+/// Forwarded connections that are open at once on one forward; more wait in the listener's queue.
+pub const MAX_FORWARDED: usize = 256;
+/// How long the server may take to reach the target.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after an accept that failed, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Size of each copy buffer; larger ones gain nothing (docs/adr/0002).
+const COPY_BUFFER: usize = 64 << 10;
+
+/// A forward as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardInfo {
+    /// Its id.
+    pub id: ForwardId,
+    /// Where it listens.
+    pub local: SocketAddr,
+    /// Host that the remote side connects to.
+    pub remote_host: String,
+    /// Port that the remote side connects to.
+    pub remote_port: u16,
+    /// Whether it still listens.
+    pub active: bool,
+}
+
+/// What to forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardSpec {
+    /// Port on 127.0.0.1; 0 takes any free one.
+    pub local_port: u16,
+    /// Host as the remote side knows it.
+    pub remote_host: String,
+    /// Its port.
+    pub remote_port: u16,
+}
+
+impl ForwardSpec {
+    /// Checks where to forward to.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRemoteAddress`, `InvalidPort`.
+    pub fn new(local_port: u16, remote_host: &str, remote_port: u16) -> Result<Self, Error> {
+        let host = remote_host.trim();
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let valid = bare.parse::<std::net::IpAddr>().is_ok()
+            || (!bare.is_empty() && bare.len() <= 253 && !bare.starts_with('-') && bare.bytes().all(is_name));
+        if !valid {
+            return Err(Error::InvalidRemoteAddress { address: super::client::address::shorten(remote_host) });
+        }
+        if remote_port == 0 {
+            return Err(Error::InvalidPort { field: "remote_port", port: 0 });
+        }
+        Ok(Self { local_port, remote_host: bare.to_owned(), remote_port })
+    }
+}
+
+/// An open forward, or the record of a closed one.
+#[derive(Debug)]
+pub struct Forward {
+    /// Its id.
+    pub id: ForwardId,
+    /// The session it belongs to.
+    pub session_id: SessionId,
+    owner: Owner,
+    spec: ForwardSpec,
+    local: SocketAddr,
+    ended: OnceLock<Instant>,
+}
+
+impl Forward {
+    /// Listens, and forwards each connection until the session ends.
+    ///
+    /// # Errors
+    ///
+    /// `PortInUse`, `PortPermission`, or why no connection to the host could be opened.
+    pub(crate) async fn open(session: &Arc<Session>, spec: ForwardSpec, deadline: Instant) -> Result<Arc<Self>, Error> {
+        let listener = listen(spec.local_port).await?;
+        let local = listener.local_addr().map_err(|error| Error::Internal(error.to_string()))?;
+        let connection = session.connections.dial(deadline).await?;
+        let forward = Arc::new(Self {
+            id: ForwardId::random(),
+            session_id: session.id,
+            owner: session.owner.clone(),
+            spec,
+            local,
+            ended: OnceLock::new(),
+        });
+        let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
+        session.tasks.spawn(forward.clone().serve(session.clone(), listener, Arc::new(connection)).instrument(span));
+        Ok(forward)
+    }
+
+    async fn serve(self: Arc<Self>, session: Arc<Session>, listener: TcpListener, connection: Arc<Connection>) {
+        let room = Arc::new(Semaphore::new(MAX_FORWARDED));
+        tokio::select! {
+            () = self.accept_all(&session, &listener, &connection, &room) => {}
+            () = session.token.cancelled() => {}
+            () = connection.closed() => tracing::warn!(cause = connection.cause(), "forward lost its connection"),
+        }
+        // The port is free again before the record says that the forward has ended.
+        drop(listener);
+        let _ = self.ended.set(Instant::now());
+        connection.disconnect(Duration::from_millis(100)).await;
+    }
+
+    async fn accept_all(
+        &self,
+        session: &Arc<Session>,
+        listener: &TcpListener,
+        connection: &Arc<Connection>,
+        room: &Arc<Semaphore>,
+    ) {
+        while let Ok(place) = room.clone().acquire_owned().await {
+            let (local, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (spec, connection, token) = (self.spec.clone(), connection.clone(), session.token.clone());
+            let counted = session.forwarded.add();
+            let session_used = session.clone();
+            let carrying = async move {
+                tokio::select! {
+                    () = carry(local, peer, &connection, &spec) => {}
+                    () = token.cancelled() => {}
+                }
+                session_used.touch();
+                drop((counted, place));
+            };
+            session.tasks.spawn(carrying.in_current_span());
+        }
+    }
+
+    /// The forward as it is listed.
+    #[must_use]
+    pub fn info(&self) -> ForwardInfo {
+        ForwardInfo {
+            id: self.id,
+            local: self.local,
+            remote_host: self.spec.remote_host.clone(),
+            remote_port: self.spec.remote_port,
+            active: self.is_active(),
+        }
+    }
+
+    /// Whether it still listens.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.ended.get().is_none()
+    }
+
+    /// Whether this forward is what `spec` asks for.
+    #[must_use]
+    pub fn serves(&self, spec: &ForwardSpec) -> bool {
+        self.spec == *spec
+            || (spec.local_port == self.local.port()
+                && (&spec.remote_host, spec.remote_port) == (&self.spec.remote_host, self.spec.remote_port))
+    }
+}
+
+async fn listen(port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Error::PortInUse { port },
+        io::ErrorKind::PermissionDenied => Error::PortPermission { port },
+        _ => Error::Internal(error.to_string()),
+    })
+}
+
+/// Carries one connection; each side's end of stream is passed on by itself.
+async fn carry(mut local: TcpStream, peer: SocketAddr, connection: &Connection, spec: &ForwardSpec) {
+    if let Err(error) = local.set_nodelay(true) {
+        tracing::debug!(%error, "cannot turn Nagle's algorithm off");
+    }
+    let opening = connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer);
+    let channel = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => return tracing::warn!(%error, "the server did not open the forwarded connection"),
+        Err(_) => return tracing::warn!("the server took too long to open the forwarded connection"),
+    };
+    let mut remote = channel.into_stream();
+    let copied = copy_bidirectional_with_sizes(&mut local, &mut remote, COPY_BUFFER, COPY_BUFFER).await;
+    tracing::debug!(?copied, "forwarded connection ended");
+}
+
+impl Entry for Forward {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.ended.get().copied()
+    }
+}

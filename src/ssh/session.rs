@@ -1,0 +1,310 @@
+//! A session: its connections, its children, its health, its orderly end.
+//!
+//! Every task of a session runs on its tracker and hears its token; there is one road to the end,
+//! [`Session::close`], for the tool, the idle timer, the lost connection and the end of the process.
+
+mod connections;
+mod counter;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use self::{
+    connections::{Connections, Place},
+    counter::{Counted, Counter},
+};
+use super::{
+    Error,
+    client::{ConnectSpec, Connection, Facts, Target},
+    error::ClosedSession,
+    forward::ForwardInfo,
+    ids::{Owner, SessionId},
+    registry::Entry,
+};
+
+/// How long a health check waits for the server.
+pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the tasks of a session have to end when it is closed; covers TERM, KILL and their graces.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_600);
+/// How long the goodbye to the server may take.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What the caller chose for a session.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// Label; unique among the owner's live sessions.
+    pub name: Option<String>,
+    /// Label that groups a caller's sessions.
+    pub agent_id: Option<String>,
+    /// Never closed for idleness.
+    pub persistent: bool,
+    /// Closed after this long without use.
+    pub inactivity_timeout: Duration,
+    /// Time-out of commands that name none.
+    pub command_timeout: Duration,
+}
+
+/// An open session, or the record of a closed one.
+#[derive(Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What the caller chose.
+    pub choices: Choices,
+    /// When it was opened.
+    pub connected_at: DateTime<Utc>,
+    /// Retries that connecting took.
+    pub retry_attempts: u32,
+    /// What the first connection's handshake told.
+    pub facts: Facts,
+    pub(crate) connections: Connections,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) token: CancellationToken,
+    /// Commands running, foreground and background.
+    pub(crate) running: Counter,
+    /// Background commands running; these have a limit.
+    pub(crate) background: Counter,
+    /// Connections open through forwards.
+    pub(crate) forwarded: Counter,
+    /// One forward is opened at a time.
+    pub(crate) forwarding: tokio::sync::Mutex<()>,
+    last_used: Mutex<Instant>,
+    health: Mutex<(DateTime<Utc>, bool)>,
+    end: OnceLock<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    reason: EndReason,
+    at: DateTime<Utc>,
+    instant: Instant,
+}
+
+/// Why a session was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// `ssh_disconnect`.
+    Disconnected,
+    /// Nobody used it for the inactivity timeout.
+    Idle,
+    /// The connection was lost.
+    Lost(String),
+    /// This process ended.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The wire form.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            EndReason::Disconnected => "disconnected",
+            EndReason::Idle => "idle",
+            EndReason::Lost(_) => "connection_lost",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndReason::Disconnected => f.write_str("ssh_disconnect was called"),
+            EndReason::Idle => f.write_str("it was idle for the inactivity timeout"),
+            EndReason::Lost(cause) => write!(f, "the connection was lost ({cause})"),
+            EndReason::Shutdown => f.write_str("the server ended"),
+        }
+    }
+}
+
+/// A session as it is listed.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Its id.
+    pub id: SessionId,
+    /// The caller's label.
+    pub name: Option<String>,
+    /// Host, port and user.
+    pub target: Target,
+    /// Label that groups a caller's sessions.
+    pub agent_id: Option<String>,
+    /// When it was opened.
+    pub connected_at: DateTime<Utc>,
+    /// When it last answered a check.
+    pub last_health_check: Option<DateTime<Utc>>,
+    /// What that check said.
+    pub healthy: bool,
+    /// Never closed for idleness.
+    pub persistent: bool,
+    /// Commands running now, foreground and background.
+    pub running_commands: usize,
+    /// Its open forwards.
+    pub forwards: Vec<ForwardInfo>,
+    /// Retries that connecting took.
+    pub retry_attempts: u32,
+    /// zlib as negotiated.
+    pub compression_enabled: bool,
+    /// Time-out of commands that name none.
+    pub command_timeout: Duration,
+}
+
+impl Session {
+    /// A session over its first connection.
+    #[must_use]
+    pub fn new(owner: Owner, choices: Choices, spec: ConnectSpec, connection: Connection, retry_attempts: u32) -> Self {
+        let now = Utc::now();
+        Self {
+            id: SessionId::random(),
+            owner,
+            choices,
+            connected_at: now,
+            retry_attempts,
+            facts: connection.facts.clone(),
+            connections: Connections::new(spec, connection),
+            tasks: TaskTracker::new(),
+            token: CancellationToken::new(),
+            running: Counter::default(),
+            background: Counter::default(),
+            forwarded: Counter::default(),
+            forwarding: tokio::sync::Mutex::default(),
+            last_used: Mutex::new(Instant::now()),
+            health: Mutex::new((now, true)),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// Host, port and user.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.connections.spec().target
+    }
+
+    /// Whether it is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.end.get().is_none()
+    }
+
+    /// The error that a use of a closed session gets.
+    #[must_use]
+    pub fn closed_error(&self) -> Option<Error> {
+        let closed = |end: &End| ClosedSession {
+            id: self.id,
+            name: self.choices.name.clone(),
+            target: self.target().clone(),
+            reason: end.reason.clone(),
+            at: end.at,
+        };
+        self.end.get().map(|end| Error::SessionClosed(Box::new(closed(end))))
+    }
+
+    /// Notes a use: the idle time begins anew.
+    pub fn touch(&self) {
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Asks the server for a sign of life.
+    pub async fn check_health(&self) -> bool {
+        let healthy = self.is_open() && self.connections.answers(HEALTH_CHECK_TIMEOUT).await;
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = (Utc::now(), healthy);
+        healthy
+    }
+
+    /// The session as it is listed; its forwards are known elsewhere.
+    #[must_use]
+    pub fn info(&self, forwards: Vec<ForwardInfo>) -> SessionInfo {
+        let (checked_at, healthy) = *self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        SessionInfo {
+            id: self.id,
+            name: self.choices.name.clone(),
+            target: self.target().clone(),
+            agent_id: self.choices.agent_id.clone(),
+            connected_at: self.connected_at,
+            last_health_check: Some(checked_at),
+            healthy,
+            persistent: self.choices.persistent,
+            running_commands: self.running.get(),
+            forwards,
+            retry_attempts: self.retry_attempts,
+            compression_enabled: self.facts.compression_enabled,
+            command_timeout: self.choices.command_timeout,
+        }
+    }
+
+    /// Closes the session when its connection is lost or it has been idle for too long.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            let idle_at = self.idle_at();
+            tokio::select! {
+                // Finishes what a caller who went away may have begun; the first reason stays.
+                () = self.token.cancelled() => return self.close(EndReason::Shutdown).await,
+                cause = self.connections.lost() => return self.close(EndReason::Lost(cause)).await,
+                () = sleep_until(idle_at) => {
+                    if self.is_idle() {
+                        return self.close(EndReason::Idle).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn idle_at(&self) -> Instant {
+        // While it is in use the idle time has not begun; it is looked at again later.
+        let from = if self.is_busy() { Instant::now() } else { self.last_used() };
+        from + if self.choices.persistent { FAR_AWAY } else { self.choices.inactivity_timeout }
+    }
+
+    fn is_idle(&self) -> bool {
+        let idle_for = Instant::now().saturating_duration_since(self.last_used());
+        !self.choices.persistent && !self.is_busy() && idle_for >= self.choices.inactivity_timeout
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.get() > 0 || self.forwarded.get() > 0
+    }
+
+    fn last_used(&self) -> Instant {
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session with all that belongs to it: commands are stopped and keep the output they
+    /// had, forwards are closed. The first reason stays.
+    pub async fn close(&self, reason: EndReason) {
+        let end = End { reason, at: Utc::now(), instant: Instant::now() };
+        if self.end.set(end).is_ok() {
+            tracing::info!(session = %self.id, host = %self.target(), reason = %self.end_reason(), "session closed");
+        }
+        self.token.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(session = %self.id, left = self.tasks.len(), "tasks of a closed session did not end in time");
+        }
+        self.connections.disconnect(GOODBYE_TIMEOUT).await;
+    }
+
+    fn end_reason(&self) -> &'static str {
+        self.end.get().map_or("", |end| end.reason.as_str())
+    }
+}
+
+/// Further than any process lives; the timer cannot hold an unbounded time.
+const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Entry for Session {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.end.get().map(|end| end.instant)
+    }
+}

@@ -1,0 +1,13 @@
+//! What the tests stand on: SSH servers, MCP clients, and waiting for conditions.
+
+pub(crate) mod embedded_host;
+pub(crate) mod mcp_client;
+pub(crate) mod openssh;
+pub(crate) mod process;
+pub(crate) mod wait;
+
+/// A port of 127.0.0.1 that nobody uses now. Somebody else may take it first: be ready to try again.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

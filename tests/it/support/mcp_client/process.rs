@@ -1,0 +1,110 @@
+//! The product's processes: a clean environment, a home of their own, killed when dropped.
+
+use std::{
+    path::Path,
+    process::{ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use crate::support::{process::kill, wait::bounded};
+
+/// A running `ssh-mcp` or `ssh-mcp-stdio`.
+pub(crate) struct ServerProcess {
+    child: Child,
+    home: TempDir,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl ServerProcess {
+    /// Starts `ssh-mcp-stdio`; its stdin and stdout are pipes.
+    pub(crate) fn stdio(env: &[(&str, &str)]) -> Self {
+        Self::start(env!("CARGO_BIN_EXE_ssh-mcp-stdio"), env, Stdio::piped())
+    }
+
+    /// Starts `ssh-mcp`.
+    pub(crate) fn http(env: &[(&str, &str)]) -> Self {
+        Self::start(env!("CARGO_BIN_EXE_ssh-mcp"), env, Stdio::null())
+    }
+
+    fn start(program: &str, env: &[(&str, &str)], stdin: Stdio) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let mut command = command(program, &[], home.path(), env);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the server starts");
+        let stderr = Arc::default();
+        collect(child.stderr.take().expect("a pipe"), Arc::clone(&stderr));
+        Self { child, home, stderr }
+    }
+
+    /// Its `HOME`, unless the test gave another.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().expect("no panic")).into_owned()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        kill(self.child.id().as_slice(), signal);
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        bounded("the end of the server", self.child.wait()).await.expect("a child")
+    }
+
+    pub(super) fn take_stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("stdin is still there")
+    }
+
+    pub(super) fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("stdout is still there")
+    }
+
+    /// Keeps stdout from filling its pipe where nobody reads it.
+    pub(super) fn collect_stdout(&mut self) -> Arc<Mutex<Vec<u8>>> {
+        let stdout = Arc::default();
+        collect(self.take_stdout(), Arc::clone(&stdout));
+        stdout
+    }
+}
+
+/// Runs `ssh-mcp` or `ssh-mcp-stdio` to its end: for `--help` and for settings that stop the start.
+pub(crate) async fn run(stdio: bool, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let home = tempfile::tempdir().expect("a home");
+    let program = if stdio { env!("CARGO_BIN_EXE_ssh-mcp-stdio") } else { env!("CARGO_BIN_EXE_ssh-mcp") };
+    let mut command = command(program, arguments, home.path(), env);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    bounded("the end of the program", command.output()).await.expect("the program starts")
+}
+
+fn command(program: &str, arguments: &[&str], home: &Path, env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("HOME", home);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(env.iter().copied());
+    command
+}
+
+fn collect(mut from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<u8>>>) {
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 8 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            into.lock().expect("no panic").extend_from_slice(&buffer[..read]);
+        }
+    });
+}
