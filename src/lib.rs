@@ -6,10 +6,12 @@
 //! bin -> transport -> mcp -> app -> ssh -> russh          everyone -> config, error
 //! ```
 //!
+//! - [`app`]: owns all state; one verb per use case.
 //! - [`ssh`]: the core. Connections, sessions, commands, forwards. Names no rmcp, poem or JSON values.
 //! - [`config`]: every setting, resolved once.
 //! - [`error`]: every failure, with its code, hint and retryability.
 
+pub mod app;
 pub mod config;
 pub mod error;
 pub mod ssh;

@@ -1,0 +1,163 @@
+//! Verbs on commands.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest,
+};
+use crate::ssh::{
+    Error,
+    async_command::{Command, CommandInfo, CommandSpec, Status},
+    client::address::shorten,
+    ids::{CommandId, Owner, SessionId},
+    output::View,
+    session::Session,
+};
+
+/// How long a cancel waits for the end of the command: TERM, KILL and their graces, and a little.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl App {
+    /// Runs a command and waits for its end, at most for the answer limit; then it goes on in the
+    /// background. When `cancel` fires first, the command is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Bad arguments, a session that is not there, and why the command did not start. One that was
+    /// lost while it ran is a view that says so: it holds what had arrived.
+    pub async fn run(
+        &self,
+        owner: &Owner,
+        session: &str,
+        request: CommandRequest,
+        cancel: &CancellationToken,
+    ) -> Result<CommandView, Error> {
+        let answer_by = Instant::now() + self.settings.answers.limit;
+        let session = self.session(owner, session)?;
+        let spec = self.command_spec(&session, request)?;
+        let command = Command::start(&session, spec, None);
+        self.commands.insert(command.id, command.clone());
+        tokio::select! {
+            _ = command.ended_by(answer_by) => {}
+            () = cancel.cancelled() => {
+                command.cancel();
+                command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
+            }
+        }
+        let view = self.whole_view(&command);
+        match view.info.error.as_deref() {
+            Some(error) if !matches!(error, Error::OutcomeUnknown { .. }) => Err(error.clone()),
+            _ => Ok(view),
+        }
+    }
+
+    /// Starts a command in the background.
+    ///
+    /// # Errors
+    ///
+    /// Bad arguments, a session that is not there, `TooManyCommands`.
+    pub async fn start(&self, owner: &Owner, session: &str, request: CommandRequest) -> Result<CommandInfo, Error> {
+        let session = self.session(owner, session)?;
+        let spec = self.command_spec(&session, request)?;
+        let Some(slot) = session.background.reserve(self.settings.ssh.max_commands) else {
+            return Err(Error::TooManyCommands { running: self.running_ids(session.id) });
+        };
+        let command = Command::start(&session, spec, Some(slot));
+        self.commands.insert(command.id, command.clone());
+        Ok(command.info())
+    }
+
+    fn command_spec(&self, session: &Session, request: CommandRequest) -> Result<CommandSpec, Error> {
+        let timeout = request.timeout.unwrap_or(session.choices.command_timeout);
+        CommandSpec::new(request.command, request.cwd, request.stdin, timeout)
+    }
+
+    fn running_ids(&self, session: SessionId) -> Vec<CommandId> {
+        let running = self.commands.list(|command| command.session_id == session && command.is_running());
+        running.iter().map(|command| command.id).collect()
+    }
+
+    /// State and output of a command; waits for its end when asked to.
+    ///
+    /// # Errors
+    ///
+    /// `CommandNotFound`.
+    pub async fn output(&self, owner: &Owner, id: &str, request: OutputRequest) -> Result<CommandView, Error> {
+        let command = self.command(owner, id)?;
+        let limit = self.settings.answers.limit;
+        let mut wait_limited_to = None;
+        if let Some(asked) = request.wait {
+            let wait = asked.unwrap_or(limit).min(limit);
+            wait_limited_to = (asked > Some(limit)).then_some(limit);
+            command.ended_by(Instant::now() + wait).await;
+        }
+        let budget = request.max_bytes.unwrap_or(self.settings.answers.output_bytes);
+        let view = match (request.stdout_offset, request.stderr_offset) {
+            (None, None) => None,
+            (stdout, stderr) => Some(View::From { stdout, stderr }),
+        };
+        Ok(CommandView { wait_limited_to, ..view_of(&command, view, budget) })
+    }
+
+    /// Lists commands, newest first.
+    ///
+    /// # Errors
+    ///
+    /// `SessionNotFound` where the filter names a session that the caller never had.
+    pub fn commands(&self, owner: &Owner, filter: &CommandFilter) -> Result<CommandPage, Error> {
+        let session = match &filter.session_id {
+            None => None,
+            Some(id) => Some(self.session_or_record(owner, id)?.id),
+        };
+        let mut found = self.commands.list(|command| {
+            use crate::ssh::registry::Entry;
+            command.owner() == owner && session.is_none_or(|session| command.session_id == session)
+        });
+        found.retain(|command| filter.status.is_none_or(|status| command.info().status == status));
+        let more = found.len() > COMMANDS_PER_PAGE;
+        Ok(CommandPage { commands: found.iter().take(COMMANDS_PER_PAGE).map(|c| c.info()).collect(), more })
+    }
+
+    /// Stops a command. One that has ended is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// `CommandNotFound`.
+    pub async fn cancel(&self, owner: &Owner, id: &str) -> Result<Cancelled, Error> {
+        let command = self.command(owner, id)?;
+        if command.is_running() {
+            command.cancel();
+            command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
+        } else {
+            return Ok(Cancelled { cancelled: false, view: self.whole_view(&command) });
+        }
+        let view = self.whole_view(&command);
+        // It may have ended by itself in the moment before.
+        Ok(Cancelled { cancelled: view.info.status == Status::Cancelled, view })
+    }
+
+    fn command(&self, owner: &Owner, id: &str) -> Result<Arc<Command>, Error> {
+        let found = CommandId::parse(id).and_then(|id| self.commands.get(owner, &id));
+        let command = found.ok_or_else(|| Error::CommandNotFound { id: shorten(id.trim()) })?;
+        if let Some(session) = self.sessions.get(owner, &command.session_id) {
+            session.touch();
+        }
+        Ok(command)
+    }
+
+    fn whole_view(&self, command: &Command) -> CommandView {
+        view_of(command, None, self.settings.answers.output_bytes)
+    }
+}
+
+/// Without a `view`: the end of each stream while the command runs, then head and tail.
+fn view_of(command: &Command, view: Option<View>, budget: usize) -> CommandView {
+    // Before the output: what is shown then belongs to a state that is no older.
+    let info = command.info();
+    let ended = info.status != Status::Running;
+    let view = view.unwrap_or(if ended { View::HeadAndTail } else { View::Tail });
+    CommandView { output: command.output.view(view, budget, ended), info, wait_limited_to: None }
+}

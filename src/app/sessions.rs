@@ -1,0 +1,284 @@
+//! Verbs on sessions and forwards.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{App, ConnectRequest, Connected, Disconnected, MAX_FORWARDS, MAX_SESSIONS};
+use crate::ssh::{
+    Error,
+    client::{self, ConnectSpec, Credentials, RetryPolicy, Target, address},
+    error::Candidate,
+    forward::{Forward, ForwardInfo, ForwardSpec},
+    ids::{Owner, SessionId},
+    session::{Choices, EndReason, HEALTH_CHECK_TIMEOUT, Session, SessionInfo},
+};
+
+/// Longest label, in characters.
+const MAX_NAME_CHARS: usize = 64;
+/// Sessions that an error suggests.
+const MAX_CANDIDATES: usize = 10;
+
+impl App {
+    /// Opens a session, or reuses one.
+    ///
+    /// # Errors
+    ///
+    /// Bad arguments, limits, and why connecting failed.
+    pub async fn connect(self: &Arc<Self>, owner: &Owner, request: ConnectRequest) -> Result<Connected, Error> {
+        let target = address::parse_target(&request.address, request.username.as_deref())?;
+        check_label("name", request.name.as_deref())?;
+        check_label("agent_id", request.agent_id.as_deref())?;
+        let mut notices = Vec::new();
+        let timeout = self.connect_timeout(request.timeout, &mut notices);
+        let reuse_refused = match &request.session_id {
+            None => None,
+            Some(id) => match self.reusable(owner, id, &target).await {
+                Ok(session) => return Ok(self.connected(&session, true, None, timeout, notices)),
+                Err(why) => Some(why),
+            },
+        };
+        self.check_room(owner, request.name.as_deref(), &target)?;
+        let session = self.open_session(owner, request, target, timeout).await?;
+        Ok(self.connected(&session, false, reuse_refused, timeout, notices))
+    }
+
+    fn connect_timeout(&self, asked: Option<Duration>, notices: &mut Vec<String>) -> Duration {
+        let (asked, limit) = (asked.unwrap_or(self.settings.ssh.connect_timeout), self.settings.answers.limit);
+        if asked > limit {
+            notices.push(format!("timeout_secs was cut to {}: no call lasts longer", limit.as_secs()));
+        }
+        asked.min(limit)
+    }
+
+    async fn open_session(
+        self: &Arc<Self>,
+        owner: &Owner,
+        request: ConnectRequest,
+        target: Target,
+        timeout: Duration,
+    ) -> Result<Arc<Session>, Error> {
+        let deadline = Instant::now() + timeout;
+        let spec = self.connect_spec(&request, target).await?;
+        let (connection, retries) = client::connect(&spec, deadline).await;
+        let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
+        let choices = Choices {
+            name: request.name,
+            agent_id: request.agent_id,
+            persistent: request.persistent,
+            inactivity_timeout: self.settings.ssh.inactivity_timeout,
+            command_timeout: self.settings.ssh.command_timeout,
+        };
+        let session = Arc::new(Session::new(owner.clone(), choices, spec, connection, retries));
+        self.admit(&session)?;
+        tracing::info!(session = %session.id, host = %session.target(), retries, "connected");
+        Ok(session)
+    }
+
+    async fn connect_spec(&self, request: &ConnectRequest, target: Target) -> Result<ConnectSpec, Error> {
+        let ssh = &self.settings.ssh;
+        let credentials = match (&request.password, &request.key_path) {
+            (Some(password), _) => Credentials::Password(password.clone()),
+            (None, Some(path)) => Credentials::from_key_file(path, ssh.home.as_deref())
+                .await
+                .map_err(|error| Error::Client(Arc::new(error), 0))?,
+            (None, None) => Credentials::from_agent(ssh.agent_socket.as_deref())
+                .map_err(|error| Error::Client(Arc::new(error), 0))?,
+        };
+        let retry = RetryPolicy {
+            max_retries: request.max_retries.unwrap_or(ssh.max_retries),
+            first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
+        };
+        let compression = request.compression.unwrap_or(ssh.compression);
+        Ok(ConnectSpec { target, credentials, retry, compression, known_hosts: self.known_hosts.clone() })
+    }
+
+    /// Checks before connecting what [`App::admit`] checks again for sure.
+    fn check_room(&self, owner: &Owner, name: Option<&str>, target: &Target) -> Result<(), Error> {
+        let open = self.sessions.list(Session::is_open);
+        room_for(owner, name, target, &mut open.iter())
+    }
+
+    fn admit(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Error> {
+        let name = session.choices.name.as_deref();
+        self.sessions.insert_if(session.id, session.clone(), |others| {
+            room_for(&session.owner, name, session.target(), &mut others.filter(|other| other.is_open()))
+        })?;
+        self.tasks.spawn(session.clone().watch());
+        if self.shutdown.is_cancelled() {
+            let late = session.clone();
+            self.tasks.spawn(async move { late.close(EndReason::Shutdown).await });
+        }
+        Ok(())
+    }
+
+    /// The session named by `id`, if it can serve for `target`; else why not.
+    async fn reusable(&self, owner: &Owner, id: &str, target: &Target) -> Result<Arc<Session>, &'static str> {
+        let session = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id)).ok_or("unknown")?;
+        if !session.is_open() {
+            return Err("dead");
+        }
+        if session.target() != target {
+            return Err("other_target");
+        }
+        session.touch();
+        if session.check_health().await { Ok(session) } else { Err("dead") }
+    }
+
+    fn connected(
+        &self,
+        session: &Arc<Session>,
+        reused: bool,
+        reuse_refused: Option<&'static str>,
+        timeout: Duration,
+        notices: Vec<String>,
+    ) -> Connected {
+        let others = self.sessions.list(|other| {
+            other.is_open()
+                && other.owner == session.owner
+                && other.id != session.id
+                && other.target() == session.target()
+        });
+        Connected {
+            session: self.session_info(session),
+            reused,
+            reuse_refused,
+            auth_method: session.facts.auth_method,
+            host_key: session.facts.host_key.clone(),
+            server_version: session.facts.server_version.clone(),
+            other_sessions: others.iter().map(|other| other.id).collect(),
+            timeout,
+            notices,
+        }
+    }
+
+    /// The caller's open session of that id. Using it keeps it from being idle.
+    pub(super) fn session(&self, owner: &Owner, id: &str) -> Result<Arc<Session>, Error> {
+        let session = self.session_or_record(owner, id)?;
+        match session.closed_error() {
+            Some(error) => Err(error),
+            None => {
+                session.touch();
+                Ok(session)
+            }
+        }
+    }
+
+    /// The caller's session of that id, open or closed.
+    pub(super) fn session_or_record(&self, owner: &Owner, id: &str) -> Result<Arc<Session>, Error> {
+        let found = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id));
+        found.ok_or_else(|| self.session_not_found(owner, id))
+    }
+
+    fn session_not_found(&self, owner: &Owner, id: &str) -> Error {
+        let id = id.trim();
+        let mut open = self.sessions.list(|session| session.is_open() && session.owner == *owner);
+        let likely = |session: &Session| {
+            session.choices.name.as_deref() == Some(id) || (id.len() >= 4 && session.id.to_string().starts_with(id))
+        };
+        open.sort_by_key(|session| !likely(session));
+        let candidate = |session: &Arc<Session>| Candidate {
+            id: session.id,
+            name: session.choices.name.clone(),
+            target: session.target().clone(),
+        };
+        let candidates = open.iter().take(MAX_CANDIDATES).map(candidate).collect();
+        Error::SessionNotFound { id: address::shorten(id), candidates }
+    }
+
+    fn session_info(&self, session: &Session) -> SessionInfo {
+        let forwards = self.forwards_of(session.id).iter().map(|forward| forward.info()).collect();
+        session.info(forwards)
+    }
+
+    fn forwards_of(&self, session: SessionId) -> Vec<Arc<Forward>> {
+        self.forwards.list(|forward| forward.session_id == session && forward.is_active())
+    }
+
+    /// Lists open sessions after a health check of all at once.
+    pub async fn sessions(&self, owner: &Owner, agent_id: Option<&str>) -> Vec<SessionInfo> {
+        let wanted = |session: &Session| {
+            session.is_open()
+                && session.owner == *owner
+                && agent_id.is_none_or(|wanted| session.choices.agent_id.as_deref() == Some(wanted))
+        };
+        let open = self.sessions.list(wanted);
+        let checks = futures_util::future::join_all(open.iter().map(|session| session.check_health()));
+        // Each check has a bound of its own; this one says so for all of them.
+        let _ = tokio::time::timeout(2 * HEALTH_CHECK_TIMEOUT, checks).await;
+        open.iter().filter(|session| session.is_open()).map(|session| self.session_info(session)).collect()
+    }
+
+    /// Closes a session with all that belongs to it. A closed session: nothing more to do.
+    ///
+    /// # Errors
+    ///
+    /// `SessionNotFound`.
+    pub async fn disconnect(&self, owner: &Owner, id: &str) -> Result<Disconnected, Error> {
+        let session = self.session_or_record(owner, id)?;
+        let was_open = session.is_open();
+        let (commands, forwards) = (session.running.get(), self.forwards_of(session.id).len());
+        session.close(EndReason::Disconnected).await;
+        Ok(Disconnected {
+            session_id: session.id,
+            was_open,
+            commands_cancelled: if was_open { commands } else { 0 },
+            forwards_closed: if was_open { forwards } else { 0 },
+        })
+    }
+
+    /// Opens a local forward, or gives the one that is there already.
+    ///
+    /// # Errors
+    ///
+    /// Bad arguments, limits, `PortInUse`, `PortPermission`, and why connecting failed.
+    pub async fn forward(
+        &self,
+        owner: &Owner,
+        session: &str,
+        spec: ForwardSpec,
+    ) -> Result<(ForwardInfo, SessionInfo), Error> {
+        let session = self.session(owner, session)?;
+        // One at a time, so that two equal requests give one forward.
+        let _forwarding = session.forwarding.lock().await;
+        let open = self.forwards_of(session.id);
+        if let Some(same) = open.iter().find(|forward| forward.serves(&spec)) {
+            return Ok((same.info(), self.session_info(&session)));
+        }
+        if open.len() >= MAX_FORWARDS {
+            return Err(Error::TooManyForwards { limit: MAX_FORWARDS });
+        }
+        let timeout = self.settings.ssh.connect_timeout.min(self.settings.answers.limit);
+        let forward = Forward::open(&session, spec, Instant::now() + timeout).await?;
+        self.forwards.insert(forward.id, forward.clone());
+        Ok((forward.info(), self.session_info(&session)))
+    }
+}
+
+/// A label is for people: printable, short, and not to be mistaken for an id.
+fn check_label(field: &'static str, label: Option<&str>) -> Result<(), Error> {
+    let Some(label) = label else { return Ok(()) };
+    let printable = |c: char| c == ' ' || c.is_alphanumeric() || c.is_ascii_graphic();
+    let valid = !label.trim().is_empty()
+        && label.chars().count() <= MAX_NAME_CHARS
+        && label.chars().all(printable)
+        && SessionId::parse(label).is_none();
+    if valid { Ok(()) } else { Err(Error::InvalidName { field, value: address::shorten(label) }) }
+}
+
+fn room_for(
+    owner: &Owner,
+    name: Option<&str>,
+    target: &Target,
+    open: &mut dyn Iterator<Item = &Arc<Session>>,
+) -> Result<(), Error> {
+    let mut count = 0;
+    for other in open {
+        count += 1;
+        let same_name = name.is_some() && other.choices.name.as_deref() == name && other.owner == *owner;
+        if same_name && other.target() != target {
+            return Err(Error::NameInUse { name: name.unwrap_or_default().to_owned(), session_id: other.id });
+        }
+    }
+    if count >= MAX_SESSIONS { Err(Error::TooManySessions { limit: MAX_SESSIONS }) } else { Ok(()) }
+}

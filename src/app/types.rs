@@ -1,0 +1,161 @@
+//! What each verb is asked for, and what it answers.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::{
+    config::Compression,
+    ssh::{
+        async_command::{CommandInfo, Status},
+        client::HostKeyInfo,
+        ids::SessionId,
+        output::OutputView,
+        session::SessionInfo,
+    },
+};
+
+/// What `connect` is asked for.
+#[derive(Debug)]
+pub struct ConnectRequest {
+    /// `host`, `host:port`, `user@host:port`, `[v6]:port`, `ssh://...`.
+    pub address: String,
+    /// Login name, unless `address` has it.
+    pub username: Option<String>,
+    /// Password; goes before the key file.
+    pub password: Option<SecretString>,
+    /// Private key file on this machine; `~/` is expanded.
+    pub key_path: Option<String>,
+    /// Label of the session.
+    pub name: Option<String>,
+    /// Label that groups the caller's sessions.
+    pub agent_id: Option<String>,
+    /// Never close it for idleness.
+    pub persistent: bool,
+    /// The whole of connecting; the setting where it is none.
+    pub timeout: Option<Duration>,
+    /// Retries; the setting where it is none.
+    pub max_retries: Option<u32>,
+    /// First delay; the setting where it is none.
+    pub retry_delay: Option<Duration>,
+    /// zlib; the setting where it is none.
+    pub compression: Option<Compression>,
+    /// A session to reuse if it is alive and its target matches.
+    pub session_id: Option<String>,
+}
+
+/// What `connect` did.
+#[derive(Debug)]
+pub struct Connected {
+    /// The session.
+    pub session: SessionInfo,
+    /// Whether it was there before.
+    pub reused: bool,
+    /// Why the session that was named could not be reused: `unknown`, `dead` or `other_target`.
+    pub reuse_refused: Option<&'static str>,
+    /// `password`, `publickey` or `agent`.
+    pub auth_method: &'static str,
+    /// The host key.
+    pub host_key: HostKeyInfo,
+    /// Such as `SSH-2.0-OpenSSH_9.2p1`.
+    pub server_version: String,
+    /// The caller's other live sessions to the same host, port and user.
+    pub other_sessions: Vec<SessionId>,
+    /// The deadline that was in force.
+    pub timeout: Duration,
+    /// What the caller should know: a clamp, a warning.
+    pub notices: Vec<String>,
+}
+
+/// What `run` and `start` are asked for.
+#[derive(Debug)]
+pub struct CommandRequest {
+    /// The command line for the login shell.
+    pub command: String,
+    /// Directory to run it in.
+    pub cwd: Option<String>,
+    /// How long it may run; the setting where it is none.
+    pub timeout: Option<Duration>,
+    /// Text for standard input; end-of-file at once where it is none.
+    pub stdin: Option<String>,
+}
+
+/// What `output` is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct OutputRequest {
+    /// Wait for the end, at most this long (`Some(None)`: the answer limit).
+    pub wait: Option<Option<Duration>>,
+    /// Where to read standard output from.
+    pub stdout_offset: Option<u64>,
+    /// Where to read standard error from.
+    pub stderr_offset: Option<u64>,
+    /// Bytes of text, both streams together.
+    pub max_bytes: Option<usize>,
+}
+
+/// A command with its output.
+#[derive(Debug)]
+pub struct CommandView {
+    /// The command.
+    pub info: CommandInfo,
+    /// What is shown of its output.
+    pub output: OutputView,
+    /// The wait was cut to this.
+    pub wait_limited_to: Option<Duration>,
+}
+
+/// What `commands` is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct CommandFilter {
+    /// Only this session's.
+    pub session_id: Option<String>,
+    /// Only those that stand so.
+    pub status: Option<Status>,
+}
+
+/// A page of commands, newest first.
+#[derive(Debug)]
+pub struct CommandPage {
+    /// At most [`COMMANDS_PER_PAGE`].
+    pub commands: Vec<CommandInfo>,
+    /// There are more that match.
+    pub more: bool,
+}
+
+/// Rows that `commands` returns at most.
+pub const COMMANDS_PER_PAGE: usize = 50;
+
+/// What `cancel` did.
+#[derive(Debug)]
+pub struct Cancelled {
+    /// False when it had ended before.
+    pub cancelled: bool,
+    /// The command and all of its output that fits an answer.
+    pub view: CommandView,
+}
+
+/// What `disconnect` did.
+#[derive(Debug)]
+pub struct Disconnected {
+    /// The session.
+    pub session_id: SessionId,
+    /// False when it was closed before.
+    pub was_open: bool,
+    /// Commands that were stopped.
+    pub commands_cancelled: usize,
+    /// Forwards that were closed.
+    pub forwards_closed: usize,
+}
+
+/// Counts for `/health`.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Open sessions.
+    pub sessions: usize,
+    /// Running commands.
+    pub running_commands: usize,
+    /// Open forwards.
+    pub forwards: usize,
+}
