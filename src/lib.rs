@@ -6,6 +6,7 @@
 //! bin -> transport -> mcp -> app -> ssh -> russh          everyone -> config, error
 //! ```
 //!
+//! - [`mcp`]: the edge. The table of tools, argument parsing, rendering. Names no russh.
 //! - [`app`]: owns all state; one verb per use case.
 //! - [`ssh`]: the core. Connections, sessions, commands, forwards. Names no rmcp, poem or JSON values.
 //! - [`config`]: every setting, resolved once.
@@ -14,4 +15,5 @@
 pub mod app;
 pub mod config;
 pub mod error;
+pub mod mcp;
 pub mod ssh;

@@ -2,8 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod architecture;
+mod arguments;
 mod config;
 mod docs;
+mod docs_api;
 mod embedded_host;
+mod hints;
+mod mcp_server;
 mod openssh;
+mod results;
+mod samples;
 mod support;
+mod tools;

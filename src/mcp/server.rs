@@ -1,0 +1,222 @@
+//! The MCP server: find, parse, call, render, once for all tools.
+
+use std::{sync::Arc, time::Instant};
+
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
+        CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod,
+        ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
+        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities,
+        ServerConfig,
+    },
+    service::RequestContext,
+};
+use serde_json::Value;
+use tracing::debug;
+
+use super::{
+    arguments,
+    commands::{
+        self,
+        tool::{Call, Tool},
+    },
+    failure::{Failure, shown},
+    schema::Object,
+    texts::Numbers,
+};
+use crate::{app::App, ssh::ids::Owner};
+
+mod guard;
+mod progress;
+
+/// Methods that rmcp knows. A request for one of them that it cannot read has bad parameters; any
+/// other method does not exist.
+const METHODS: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list", "tools/call"];
+
+/// One MCP server over the shared state; cloned per connection.
+#[derive(Clone, Debug)]
+pub struct Server {
+    app: Arc<App>,
+    /// Whose calls these are where the transport names nobody.
+    owner: Owner,
+    /// Built once: schemas are derived here and never again.
+    table: Arc<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    tools: Vec<Tool>,
+    listed: Vec<rmcp::model::Tool>,
+    instructions: String,
+}
+
+impl Server {
+    /// A server whose calls belong to `owner`, unless a transport put another [`Owner`] into the
+    /// extensions of the HTTP request. Derives every schema: build one and clone it.
+    #[must_use]
+    pub fn new(app: Arc<App>, owner: Owner) -> Self {
+        let numbers = Numbers::from(app.settings());
+        let tools = commands::tools();
+        let listed = tools.iter().map(|tool| tool.listed(&numbers)).collect();
+        let table = Arc::new(Table { tools, listed, instructions: numbers.instructions() });
+        Self { app, owner, table }
+    }
+
+    fn owner_of(&self, context: &RequestContext<RoleServer>) -> Owner {
+        let parts = context.extensions.get::<http::request::Parts>();
+        parts.and_then(|parts| parts.extensions.get::<Owner>()).unwrap_or(&self.owner).clone()
+    }
+
+    /// The answer to `tools/call`, whatever `arguments` are.
+    async fn answer(
+        &self,
+        name: &str,
+        arguments: Value,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let tool = self.table.tools.iter().find(|tool| tool.name == name).ok_or_else(|| unknown_tool(name))?;
+        let started = Instant::now();
+        let outcome = match read(tool, arguments) {
+            Ok(arguments) => progress::reported(context, self.run(tool, arguments, context)).await,
+            Err(failure) => Err(failure),
+        };
+        let code = outcome.as_ref().err().map_or("ok", |failure| failure.code.as_str());
+        debug!(tool = tool.name, code, ms = started.elapsed().as_millis(), "called");
+        Ok(render(outcome))
+    }
+
+    async fn run(
+        &self,
+        tool: &Tool,
+        arguments: Object,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<Object, Failure> {
+        let cancel = context.ct.clone();
+        let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), cancel: cancel.clone() };
+        let given_up = (!tool.cancels_itself).then_some(cancel);
+        guard::guarded(tool.run(call, arguments), given_up, self.app.settings().answers.limit).await
+    }
+}
+
+fn read(tool: &Tool, arguments: Value) -> Result<Object, Failure> {
+    match arguments {
+        Value::Null => tool.read(Object::new()),
+        Value::Object(arguments) => tool.read(arguments),
+        other => Err(arguments::failure(&[arguments::not_an_object(&other)])),
+    }
+}
+
+/// Both places of a result hold the same JSON: some clients show one, some the other.
+fn render(outcome: Result<Object, Failure>) -> CallToolResult {
+    let failed = outcome.is_err();
+    let value = Value::Object(outcome.unwrap_or_else(Failure::into_object));
+    let text = vec![ContentBlock::text(value.to_string())];
+    let mut result = if failed { CallToolResult::error(text) } else { CallToolResult::success(text) };
+    result.structured_content = Some(value);
+    result
+}
+
+fn unknown_tool(name: &str) -> ErrorData {
+    ErrorData::invalid_params(format!("unknown tool {}; tools/list names the tools", shown(name)), None)
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        let mut capabilities = ServerCapabilities::builder().enable_tools().build();
+        if let Some(tools) = capabilities.tools.as_mut() {
+            tools.list_changed = Some(false);
+        }
+        let mut info = ServerConfig::new(capabilities).with_instructions(self.table.instructions.clone());
+        info.server_info = Implementation::new("ssh-mcp", env!("CARGO_PKG_VERSION"));
+        info
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.table.listed.clone()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<rmcp::model::Tool> {
+        self.table.listed.iter().find(|tool| tool.name == name).cloned()
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let arguments = request.arguments.map_or(Value::Null, Value::Object);
+        Ok(self.answer(&request.name, arguments, &context).await?.into())
+    }
+
+    /// What rmcp could not read ends here. Arguments that are no object are the model's mistake and
+    /// have to reach it as a result.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let CustomRequest { method, params, .. } = request;
+        if !METHODS.contains(&method.as_str()) {
+            return Err(ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("unknown method {}", shown(&method)),
+                None,
+            ));
+        }
+        let bad = || ErrorData::invalid_params(format!("parameters of {method} cannot be read"), None);
+        let Some(Value::Object(mut params)) = params else {
+            return Err(bad());
+        };
+        match (method.as_str(), params.remove("name"), params.remove("arguments")) {
+            ("tools/call", Some(Value::String(name)), Some(arguments)) if !arguments.is_object() => {
+                let mut result = self.answer(&name, arguments, &context).await?;
+                // rmcp does this for the results that it knows: the field is of 2026-07-28.
+                if context.protocol_version().is_none_or(|version| version < ProtocolVersion::V_2026_07_28) {
+                    result.result_type = None;
+                }
+                serde_json::to_value(result).map(CustomResult::new).map_err(|_| bad())
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    // rmcp answers the following with empty results though we declare none of them.
+
+    async fn complete(
+        &self,
+        _request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+    }
+}
