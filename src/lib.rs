@@ -6,6 +6,7 @@
 //! bin -> transport -> mcp -> app -> ssh -> russh          everyone -> config, error
 //! ```
 //!
+//! - [`transport`]: stdio and HTTP; the only code that touches stdin and stdout.
 //! - [`mcp`]: the edge. The table of tools, argument parsing, rendering. Names no russh.
 //! - [`app`]: owns all state; one verb per use case.
 //! - [`ssh`]: the core. Connections, sessions, commands, forwards. Names no rmcp, poem or JSON values.
@@ -17,3 +18,4 @@ pub mod config;
 pub mod error;
 pub mod mcp;
 pub mod ssh;
+pub mod transport;

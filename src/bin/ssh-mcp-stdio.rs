@@ -1,0 +1,24 @@
+//! `ssh-mcp-stdio`: one MCP client on stdin and stdout.
+
+use std::{io, process::ExitCode};
+
+use ssh_mcp::{
+    app::App,
+    config::cli::{Binary, parse},
+    mcp::server::Server,
+    ssh::ids::Owner,
+    transport::{self, LOCAL, logging::Logs, stdio},
+};
+
+fn main() -> ExitCode {
+    let settings = match parse(Binary::Stdio) {
+        Ok(settings) => settings,
+        Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
+    };
+    let filter = settings.log_filter.clone();
+    transport::run(&filter, Logs::Stderr, |stop| async move {
+        let app = App::new(settings);
+        let server = Server::new(app.clone(), Owner::new(LOCAL));
+        stdio::serve(server, app, stop).await
+    })
+}

@@ -1,0 +1,25 @@
+//! `ssh-mcp`: many MCP clients over HTTP.
+
+use std::{io, process::ExitCode};
+
+use ssh_mcp::{
+    app::App,
+    config::cli::{Binary, parse},
+    mcp::server::Server,
+    ssh::ids::Owner,
+    transport::{self, LOCAL, http, logging::Logs},
+};
+
+fn main() -> ExitCode {
+    let settings = match parse(Binary::Http) {
+        Ok(settings) => settings,
+        Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
+    };
+    let filter = settings.log_filter.clone();
+    transport::run(&filter, Logs::Split, |stop| async move {
+        let listening = http::Server::bind(&settings.http).await?;
+        let app = App::new(settings);
+        let server = Server::new(app.clone(), Owner::new(LOCAL));
+        listening.run(server, app, stop).await
+    })
+}

@@ -1,0 +1,181 @@
+//! Transports: the only code that touches stdin and stdout.
+//!
+//! - [`stdio`]: one client, JSON-RPC lines.
+//! - [`http`]: many clients: `/mcp`, `/sse` with `/message`, `/health`.
+//! - [`logging`]: where log lines go, and what never gets into them.
+//!
+//! A transport carries messages between clients and an rmcp [`ServerHandler`]. It knows no tool and no SSH; of the rest
+//! of the process it sees a [`Backend`].
+
+use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, time::Duration};
+
+use rmcp::ServerHandler;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use self::logging::Logs;
+use crate::app::{App, Health};
+
+mod calls;
+mod channel;
+mod guard;
+pub mod http;
+pub mod logging;
+mod message;
+mod sessions;
+mod sse;
+pub mod stdio;
+mod streamable;
+
+/// How long the runtime may take to stop what is left when a server has ended.
+const RUNTIME_END: Duration = Duration::from_millis(100);
+
+/// Exit status after a second signal, as shells report an interrupt.
+const ABORTED: u8 = 130;
+
+/// The principal of whoever needs no token: the user of this machine.
+pub const LOCAL: &str = "local";
+
+/// What a transport needs of the process behind its MCP server.
+pub trait Backend: Send + Sync + 'static {
+    /// Counts for `/health`.
+    fn health(&self) -> Health;
+
+    /// Ends everything that runs on remote hosts, within `budget`.
+    fn shutdown(&self, budget: Duration) -> impl Future<Output = ()> + Send;
+}
+
+impl Backend for App {
+    fn health(&self) -> Health {
+        self.health()
+    }
+
+    async fn shutdown(&self, budget: Duration) {
+        self.shutdown(budget).await;
+    }
+}
+
+/// An MCP server that is cloned for every connection and every stateless request.
+pub trait Handler: ServerHandler + Clone + Send + Sync + 'static {}
+
+impl<S: ServerHandler + Clone + Send + Sync + 'static> Handler for S {}
+
+/// Why a server could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reachable from other machines, and nobody would be asked for a token.
+    #[error(
+        "refusing to listen on {0} without a bearer token. Set MCP_TOKEN or MCP_TOKEN_FILE, or bind a loopback address"
+    )]
+    NoToken(SocketAddr),
+    /// Another process has the port.
+    #[error("port {} is in use on {}. Stop the other process or choose another port with --port or MCP_PORT", .0.port(), .0.ip())]
+    PortInUse(SocketAddr),
+    /// The listener could not be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The runtime or its signal handlers could not be set up, or accepting failed.
+    #[error("the server failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// Logging could not be set up.
+    #[error(transparent)]
+    Logging(#[from] logging::Error),
+    /// A second signal came before the end.
+    #[error("stopped at once by a second signal")]
+    Aborted,
+}
+
+/// Sets up logging and runs a server to its end, on a runtime of its own.
+///
+/// SIGINT and SIGTERM cancel the token that `serve` gets; a second signal ends the process at once.
+#[must_use]
+pub fn run<F, Fut>(filter: &str, logs: Logs, serve: F) -> ExitCode
+where
+    F: FnOnce(CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    if let Err(error) = logging::init(filter, logs) {
+        return failed(&error.into());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let result = runtime.block_on(until_signalled(serve));
+    // A thread that reads stdin cannot be woken. It is left behind; the process ends all the same.
+    runtime.shutdown_timeout(RUNTIME_END);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Aborted) => ExitCode::from(ABORTED),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    // Not through the log: a filter must not hide why there is no server.
+    let _ = writeln!(std::io::stderr(), "ssh-mcp: {error}");
+    ExitCode::FAILURE
+}
+
+async fn until_signalled<F, Fut>(serve: F) -> Result<(), Error>
+where
+    F: FnOnce(CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    let mut signals = Signals::install()?;
+    let stop = CancellationToken::new();
+    let serving = serve(stop.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        result = &mut serving => return result,
+        name = signals.next() => info!(signal = name, "stopping"),
+    }
+    stop.cancel();
+    tokio::select! {
+        result = &mut serving => result,
+        _ = signals.next() => Err(Error::Aborted),
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}

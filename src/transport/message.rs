@@ -1,0 +1,150 @@
+//! JSON-RPC envelopes: bytes to messages, and the refusals that JSON-RPC has for bytes that are none.
+//!
+//! rmcp drops garbage without a reply on stdio and answers it with plain text on HTTP, so the envelope is checked here.
+
+use rmcp::{
+    ErrorData,
+    model::{ClientJsonRpcMessage, ClientRequest, ErrorCode, RequestId, ServerJsonRpcMessage},
+};
+use serde_json::{Value, json};
+
+/// RFC 8259 lets a parser ignore a leading byte order mark.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Requests that rmcp knows. With malformed `params` it takes them for unknown methods.
+const KNOWN_METHODS: &[&str] = &[
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "subscriptions/listen",
+    "tools/call",
+    "tools/list",
+];
+
+/// Bytes that are no message, and the answer that they get.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The request that is refused; none where it cannot be read.
+    id: Option<RequestId>,
+    /// The answer.
+    error: Box<ErrorData>,
+}
+
+impl Refused {
+    fn new(id: Option<RequestId>, code: ErrorCode, message: &'static str) -> Self {
+        Self { id, error: Box::new(ErrorData::new(code, message, None)) }
+    }
+
+    /// Bytes that are not JSON. The text names no part of the input: it may hold a secret.
+    pub(super) fn parse_error(message: &'static str) -> Self {
+        Self::new(None, ErrorCode::PARSE_ERROR, message)
+    }
+
+    /// JSON that is no request.
+    pub(super) fn invalid_request(id: Option<RequestId>, message: &'static str) -> Self {
+        Self::new(id, ErrorCode::INVALID_REQUEST, message)
+    }
+
+    /// The wire form. rmcp would leave the `id` out where JSON-RPC wants it null.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        json!({"jsonrpc": "2.0", "id": self.id, "error": self.error}).to_string().into_bytes()
+    }
+}
+
+/// Reads one message.
+pub(super) fn parse(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Refused> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let message = serde_json::from_slice(bytes).map_err(|_| refuse(bytes))?;
+    if let ClientJsonRpcMessage::Request(request) = &message
+        && let ClientRequest::CustomRequest(unknown) = &request.request
+        && KNOWN_METHODS.contains(&unknown.method.as_str())
+    {
+        let id = Some(request.id.clone());
+        return Err(Refused::new(id, ErrorCode::INVALID_PARAMS, "the params do not fit this method"));
+    }
+    Ok(message)
+}
+
+/// Says what is wrong with bytes that rmcp did not take. Only for them the price of a second reading is paid.
+fn refuse(bytes: &[u8]) -> Refused {
+    let object = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => object,
+        Ok(Value::Array(_)) => {
+            return Refused::invalid_request(None, "batches are not supported: send one request at a time");
+        }
+        Ok(_) => return Refused::invalid_request(None, "a request is a JSON object"),
+        Err(_) => return Refused::parse_error("not valid JSON"),
+    };
+    let id = object.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
+    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Refused::invalid_request(id, "jsonrpc must be \"2.0\"");
+    }
+    if object.contains_key("id") && id.is_none() {
+        return Refused::invalid_request(None, "id must be a string or an integer");
+    }
+    Refused::invalid_request(id, "not a JSON-RPC request")
+}
+
+/// The wire form of a message.
+pub(super) fn encode(message: &ServerJsonRpcMessage) -> Vec<u8> {
+    serde_json::to_vec(message).unwrap_or_else(|error| {
+        // Maps with keys that are no strings cannot be encoded; no MCP type has one.
+        tracing::error!(%error, "a message could not be encoded");
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        let answer = parse(bytes).map_or_else(|refused| refused.encode(), |_| Vec::new());
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[test]
+    fn bytes_that_are_not_json_are_a_parse_error_without_id() {
+        let deep = "[".repeat(1_000_000);
+        for bytes in [&b"hello"[..], b"{\"jsonrpc\":", b"\xff\xfe", deep.as_bytes(), b"{\"id\":1e400}"] {
+            let answer = refusal(bytes);
+            assert!(answer.contains("\"code\":-32700") && answer.contains("\"id\":null"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_request_is_refused_with_its_id() {
+        assert!(refusal(b"[]").contains("batches"));
+        assert!(refusal(b"3").contains("-32600"));
+        assert!(refusal(br#"{"id":7,"method":"ping"}"#).contains("\"id\":7"));
+        assert!(refusal(br#"{"jsonrpc":"2.0","id":"a"}"#).contains("\"id\":\"a\""));
+        assert!(refusal(br#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#).contains("\"id\":null"));
+        assert!(refusal(br#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#).contains("-32600"));
+    }
+
+    #[test]
+    fn a_known_method_with_malformed_params_is_not_called_unknown() {
+        let answer = refusal(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}"#);
+        assert!(answer.contains("-32602") && answer.contains("\"id\":1"), "{answer}");
+    }
+
+    #[test]
+    fn a_refusal_repeats_nothing_of_the_input() {
+        assert!(!refusal(br#"{"jsonrpc":"2.0","id":1,"method":5,"password":"hunter2"}"#).contains("hunter2"));
+    }
+
+    #[test]
+    fn requests_of_any_method_and_a_byte_order_mark_are_taken() {
+        assert!(parse(b"\xEF\xBB\xBF{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"no/such\"}").is_ok());
+        assert!(parse(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_ok());
+    }
+}
