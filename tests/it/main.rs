@@ -14,6 +14,7 @@ mod http;
 mod mcp_server;
 mod openssh;
 mod programs;
+mod readme;
 mod results;
 mod samples;
 mod sse;
