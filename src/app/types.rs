@@ -51,6 +51,8 @@ pub struct Connected {
     pub session: SessionInfo,
     /// Whether it was there before.
     pub reused: bool,
+    /// Its connection was lost and opened anew.
+    pub reconnected: bool,
     /// Why the session that was named could not be reused: `unknown`, `dead` or `other_target`.
     pub reuse_refused: Option<&'static str>,
     /// `password`, `publickey` or `agent`.

@@ -175,7 +175,9 @@ fn every_field_of_every_schema_is_written_somewhere() {
     let mut written = Vec::new();
     successes().iter().for_each(|(_, value)| names(value, &mut written));
     written.extend(["code", "message", "hint", "retryable"].map(String::from));
-    written.extend(["exit_signal", "remote_ended", "stderr_omitted_from", "stderr_omitted_bytes"].map(String::from));
+    written.extend(
+        ["exit_signal", "remote_ended", "reconnected", "stderr_omitted_from", "stderr_omitted_bytes"].map(String::from),
+    );
     for tool in commands::tools() {
         for (name, _) in schema::properties(&tool.output) {
             assert!(written.contains(name), "{} {name}", tool.name);

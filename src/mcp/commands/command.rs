@@ -13,7 +13,7 @@ use crate::{
     app::{Cancelled, CommandRequest, CommandView, OutputRequest},
     mcp::{
         failure::Failure,
-        hints,
+        hints, notices,
         types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
     },
     ssh::async_command::{CommandInfo, Status},
@@ -66,8 +66,8 @@ pub(super) async fn execute(call: Call, params: ExecuteParams) -> Result<Reply<E
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
     let hint = hint(&view);
-    let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
-    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint)
+    let (ran, error, notices) = (Ran::from(&view), Problem::of(&view.info), notices::for_command(&view.info));
+    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
 
 fn hint(view: &CommandView) -> Option<String> {
@@ -179,7 +179,8 @@ pub struct OutputResult {
 
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
     let view = call.app.output(&call.owner, &params.command_id, params.request()).await?;
-    Ok(output_reply(view).notices(params.notices()))
+    let notices = [params.notices(), notices::for_command(&view.info)].concat();
+    Ok(output_reply(view).notices(notices))
 }
 
 /// The answer of `ssh_get_command_output`.
@@ -250,7 +251,7 @@ pub(super) async fn cancel(call: Call, params: CancelParams) -> Result<Reply<Can
 pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
     let hint = hint(&done.view);
     let ran = Ran::from(&done.view);
-    let message = cancel_message(&done);
+    let (message, notices) = (cancel_message(&done), notices::for_command(&done.view.info));
     let CommandView { info, output, .. } = done.view;
     Reply::from(CancelResult {
         command_id: ran.command_id,
@@ -266,6 +267,7 @@ pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
         text: output.into(),
     })
     .hint(hint)
+    .notices(notices)
 }
 
 fn cancel_message(done: &Cancelled) -> &'static str {
