@@ -31,9 +31,10 @@ impl App {
         check_label("agent_id", request.agent_id.as_deref())?;
         let mut notices = Vec::new();
         let timeout = self.connect_timeout(request.timeout, &mut notices);
+        let deadline = Instant::now() + timeout;
         let reuse_refused = match &request.session_id {
             None => None,
-            Some(id) => match self.reusable(owner, id, &target, timeout).await {
+            Some(id) => match self.reusable(owner, id, &target, timeout / 2).await {
                 Ok((session, reconnected)) => {
                     let connected = self.connected(&session, None, timeout, notices);
                     return Ok(Connected { reused: true, reconnected, ..connected });
@@ -42,7 +43,7 @@ impl App {
             },
         };
         self.check_room(owner, request.name.as_deref(), &target)?;
-        let session = self.open_session(owner, request, target, timeout).await?;
+        let session = self.open_session(owner, request, target, deadline).await?;
         Ok(self.connected(&session, reuse_refused, timeout, notices))
     }
 
@@ -59,9 +60,9 @@ impl App {
         owner: &Owner,
         request: ConnectRequest,
         target: Target,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<Arc<Session>, Error> {
-        let deadline = Instant::now() + timeout;
+        let timeout = deadline.saturating_duration_since(Instant::now());
         let spec = self.connect_spec(&request, target, timeout).await?;
         let (connection, retries) = client::connect(&spec, deadline).await;
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
@@ -131,13 +132,13 @@ impl App {
     }
 
     /// The session named by `id`, if it can serve for `target`, and whether it had to connect anew;
-    /// else why not.
+    /// else why not. `bound` leaves time to open another.
     async fn reusable(
         &self,
         owner: &Owner,
         id: &str,
         target: &Target,
-        timeout: Duration,
+        bound: Duration,
     ) -> Result<(Arc<Session>, bool), &'static str> {
         let session = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id)).ok_or("unknown")?;
         if !session.is_open() {
@@ -147,8 +148,12 @@ impl App {
             return Err("other_target");
         }
         session.touch();
-        match session.connections.ensure(Instant::now() + timeout).await {
-            Ok(reconnected) if session.check_health().await => Ok((session, reconnected)),
+        let ready = async {
+            let reconnected = session.connections.ensure().await.ok()?;
+            session.check_health().await.then_some(reconnected)
+        };
+        match tokio::time::timeout(bound, ready).await {
+            Ok(Some(reconnected)) => Ok((session, reconnected)),
             _ => Err("dead"),
         }
     }

@@ -177,7 +177,8 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let link = Arc::new(LinkState::default());
     let stream = LinkStream::new(tcp, cut.clone(), link.clone());
     let handler = ClientHandler::new(&spec.target, spec.known_hosts.clone(), link.clone());
-    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port)?;
+    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port);
+    let known = known.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
     let config = Arc::new(handler::config(spec.compression, &known));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
@@ -200,7 +201,7 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
         let found = dns_lookup::getaddrinfo(Some(&host), Some(&service), Some(hints))?;
         Ok(found.filter_map(Result::ok).map(|info| info.sockaddr).take(MAX_ADDRESSES).collect::<Vec<_>>())
     });
-    let failed = |temporary| ClientError::Resolve { host: target.host.clone(), temporary };
+    let failed = |temporary| ClientError::Resolve { target: target.clone(), temporary };
     match looked_up.await {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(failed(false)),
         Ok(Ok(addresses)) => Ok(addresses),
@@ -230,10 +231,10 @@ async fn dial(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> R
                 return Ok(tcp);
             }
             Ok(Err(error)) => last = Some(ClientError::io(target, error)),
-            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), last: None }),
+            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), after: share, last: None }),
         }
     }
-    Err(last.unwrap_or_else(|| ClientError::Resolve { host: target.host.clone(), temporary: false }))
+    Err(last.unwrap_or_else(|| ClientError::Resolve { target: target.clone(), temporary: false }))
 }
 
 impl Connection {

@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::future::join_all;
 use russh::ChannelOpenFailure;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pool::Place;
@@ -95,21 +95,15 @@ impl Connections {
         }
     }
 
-    /// Connects anew if every connection was lost; whether that was needed.
-    pub(crate) async fn ensure(&self, deadline: Instant) -> Result<bool, Error> {
+    /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
+    pub(crate) async fn ensure(&self) -> Result<bool, Error> {
         if self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
         self.pool.drop_silent();
-        let opened = timeout_at(deadline, self.open_session()).await;
-        let opened = opened.unwrap_or_else(|_| Err(self.timed_out()))?;
+        let opened = self.open_session().await?;
         let _ = timeout(SIGN_OF_LIFE, opened.channel.close()).await;
         Ok(opened.reconnected)
-    }
-
-    fn timed_out(&self) -> Error {
-        let error = ClientError::Timeout { target: self.target.clone(), last: None };
-        Error::Client(Arc::new(error), 0)
     }
 
     /// Opens a session channel: on an open connection with a free place, else on a further one. The
