@@ -4,18 +4,22 @@
 
 mod architecture;
 mod arguments;
+mod auth;
 mod config;
+mod connect;
 mod docs;
 mod docs_api;
 mod embedded_host;
 mod guard;
 mod hints;
+mod host_key;
 mod http;
 mod mcp_server;
 mod openssh;
 mod programs;
 mod readme;
 mod results;
+mod retry;
 mod samples;
 mod sse;
 mod stdio;
