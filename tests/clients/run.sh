@@ -16,7 +16,8 @@ skip() {
 }
 
 PATH=$PATH:/usr/sbin:/sbin
-command -v node >/dev/null && command -v npm >/dev/null || skip "Node.js and npm"
+command -v node >/dev/null || skip "Node.js"
+command -v npm >/dev/null || skip "npm"
 # sshd starts itself again for each connection, so it insists on an absolute path.
 sshd=$(command -v sshd) || skip "OpenSSH's server"
 command -v ssh-keygen >/dev/null || skip "ssh-keygen"

@@ -314,8 +314,15 @@ async function acrossTransports() {
 }
 
 for (const [name, makeTransport] of Object.entries(TRANSPORTS)) {
-  if (makeTransport) {
-    const client = await opened(makeTransport);
+  if (!makeTransport) {
+    continue;
+  }
+  let client;
+  await check(name, "initialize", async () => {
+    client = await opened(makeTransport);
+    return client.getServerVersion().version;
+  });
+  if (client) {
     await everyTool(client, name);
     await check(name, "close", () => client.close());
   }
