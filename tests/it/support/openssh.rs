@@ -188,7 +188,13 @@ impl Sshd {
         let Some(mut listener) = self.listener.take() else {
             return;
         };
-        let below = descendants(listener.id());
+        // Stopped, nobody forks: a login that is under way would slip through and serve on.
+        kill(&[listener.id()], "STOP");
+        let mut below = Vec::new();
+        while below != descendants(listener.id()) {
+            below = descendants(listener.id());
+            kill(&below, "STOP");
+        }
         let _ = listener.kill();
         let _ = listener.wait();
         kill(&below, "KILL");
