@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
+    mcp_client::McpClient,
     openssh::{KeyFormat, KeyType, Sshd, is_root, public_key, ssh_keygen},
     process::alive,
     session::{Session, login, text},
@@ -167,15 +168,27 @@ async fn a_command_runs_in_its_cwd_whatever_the_name() {
         );
         assert_eq!(ran["stderr"], "");
     }
-    let home = directory.join("home");
-    fs::create_dir(home.join("x y")).unwrap();
     let login_directory = text(&session.run("pwd -P").await["stdout"]);
     let parent = text(&session.run("cd .. && pwd -P").await["stdout"]);
-    let home_line = |below: &str| format!("{}{below}\n", home.display());
-    for (cwd, expected) in [("~", home_line("")), ("~/x y", home_line("/x y")), (".", login_directory), ("..", parent)]
-    {
+    for (cwd, expected) in [(".", login_directory), ("..", parent)] {
         let ran = session.call("ssh_execute", json!({"command": "pwd -P", "cwd": cwd})).await.success();
         assert_eq!(ran["stdout"], expected, "{cwd}");
+    }
+}
+
+#[tokio::test]
+async fn a_tilde_in_cwd_is_the_home_on_the_host() {
+    let Some(sshd) = Sshd::start().await else { return };
+    if !is_root() {
+        return;
+    }
+    // Root has a HOME of the test's own there.
+    let home = fs::canonicalize(sshd.directory().join("empty")).unwrap();
+    fs::create_dir(home.join("x y")).unwrap();
+    let session = Session::open(McpClient::stdio(&[]).await, login(&sshd, "root")).await;
+    for (cwd, below) in [("~", ""), ("~/x y", "/x y")] {
+        let ran = session.call("ssh_execute", json!({"command": "pwd -P", "cwd": cwd})).await.success();
+        assert_eq!(ran["stdout"], format!("{}{below}\n", home.display()), "{cwd}");
     }
 }
 
@@ -192,7 +205,7 @@ async fn nothing_runs_where_the_cwd_is_missing_in_any_login_shell() {
         }
         // As if it were the login shell: sshd runs `SHELL -c LINE`. fish wants to write to its HOME.
         let key = ssh_keygen(sshd.directory(), shell, KeyType::Ed25519, KeyFormat::OpenSsh);
-        let run = format!("HOME='{}' exec {shell} -c", place.display());
+        let run = format!("HOME='{}' SHELL=$(command -v {shell}) exec {shell} -c", place.display());
         let line = format!(r#"command="{run} \"$SSH_ORIGINAL_COMMAND\"" {}"#, public_key(&key));
         sshd.authorize_line(&line);
         let session = here.another(json!({"key_path": key})).await;
@@ -328,8 +341,7 @@ async fn a_child_that_holds_stdout_does_not_hold_up_the_answer() {
 #[tokio::test]
 async fn commands_without_a_session_get_no_further() {
     let Some(sshd) = Sshd::start().await else { return };
-    let session =
-        Session::open(crate::support::mcp_client::McpClient::stdio(&[]).await, login(&sshd, &sshd.user().name)).await;
+    let session = Session::open(McpClient::stdio(&[]).await, login(&sshd, &sshd.user().name)).await;
     for tool in ["ssh_execute", "ssh_execute_async"] {
         let answer = session.client.call(tool, json!({"command": "true"})).await;
         assert_eq!(answer.code(), "missing_argument", "even when one session is open");

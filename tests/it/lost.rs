@@ -16,6 +16,9 @@ use crate::support::{
 /// A lost connection is noticed within this time where the socket is closed.
 const NOTICED: Duration = Duration::from_secs(1);
 
+/// A lost connection ends its session; what happens otherwise is told in `reconnect`.
+const NO_RECONNECT: [(&str, &str); 1] = [("SSH_RECONNECT", "false")];
+
 #[track_caller]
 fn assert_outcome_unknown(view: &Value, stdout: &str) {
     assert_eq!((&view["status"], &view["stdout"]), (&json!("failed"), &json!(stdout)), "{view}");
@@ -32,7 +35,7 @@ async fn assert_connection_lost(session: &Session) {
 }
 
 async fn lost_in_mid_command(user: &str, sshd: &Sshd) {
-    let session = Session::open(McpClient::stdio(&[]).await, login(sshd, user)).await;
+    let session = Session::open(McpClient::stdio(&NO_RECONNECT).await, login(sshd, user)).await;
     let done = text(&session.run("echo done; exit 3").await["command_id"]);
     let background = session.start("printf partial; sleep 300").await;
     session.shows(&background, "partial").await;
@@ -77,7 +80,7 @@ async fn a_command_of_root_on_a_lost_connection_has_an_unknown_outcome() {
 #[tokio::test]
 async fn a_session_whose_server_ends_while_it_is_idle_is_closed() {
     let Some(mut sshd) = Sshd::start().await else { return };
-    let session = Session::on_sshd(&sshd, &[]).await;
+    let session = Session::on_sshd(&sshd, &NO_RECONNECT).await;
     sshd.stop();
     assert_connection_lost(&session).await;
     sshd.restart().await;
@@ -87,7 +90,7 @@ async fn a_session_whose_server_ends_while_it_is_idle_is_closed() {
 #[tokio::test]
 async fn a_dropped_connection_keeps_what_had_arrived_and_runs_nothing_twice() {
     let host = EmbeddedHost::start().await.unwrap();
-    let session = Session::on_host(&host, &[]).await;
+    let session = Session::on_host(&host, &NO_RECONNECT).await;
     let view = session.run("@drop-connection").await;
     assert_outcome_unknown(&view, "partial");
     assert_connection_lost(&session).await;
@@ -156,7 +159,7 @@ async fn calls_to_a_silent_host_are_answered_within_the_answer_limit() {
     let session = Session::on_sshd(&sshd, &[("SSH_ANSWER_LIMIT", "3")]).await;
     let running = session.start("printf early; sleep 300").await;
     session.shows(&running, "early").await;
-    sshd.signal_connections("STOP");
+    sshd.signal_all("STOP");
     let timed = async |call: &str, future: std::pin::Pin<Box<dyn Future<Output = Value> + '_>>| {
         let begun = Instant::now();
         let view = future.await;
@@ -172,5 +175,5 @@ async fn calls_to_a_silent_host_are_answered_within_the_answer_limit() {
     assert!(text(&cancelled["hint"]).contains("pgrep"), "{cancelled}");
     let closed = timed("disconnect", Box::pin(session.disconnect())).await;
     assert_eq!(closed["commands_cancelled"], 1, "the one that still waits for its channel: {closed}");
-    sshd.signal_connections("CONT");
+    sshd.signal_all("CONT");
 }

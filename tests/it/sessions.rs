@@ -135,16 +135,16 @@ async fn an_idle_session_is_closed_and_says_so() {
 #[tokio::test]
 async fn a_session_in_use_or_persistent_is_not_idle() {
     let host = EmbeddedHost::start().await.unwrap();
-    let running = Session::on_host(&host, &IDLE_SOON).await;
+    let running = Session::on_host(&host, &[("SSH_INACTIVITY_TIMEOUT", "3")]).await;
     let persistent = running.another(json!({"persistent": true})).await;
     let background = running.another(json!({})).await;
     let (executed, listed) = (running.another(json!({})).await, running.another(json!({})).await);
     let named = running.another(json!({})).await;
     let record = text(&named.run("true").await["command_id"]);
-    let id = background.start("sleep 2.5; echo ended").await;
-    // Each of these uses its session while the others' second passes.
+    let id = background.start("sleep 5; echo ended").await;
+    // Each of these uses its session while the others' three seconds pass.
     let calls = async {
-        for _ in 0..5 {
+        for _ in 0..9 {
             tokio::time::sleep(Duration::from_millis(500)).await;
             assert_eq!(executed.run("true").await["exit_code"], 0);
             assert!(!listed.call("ssh_list_commands", json!({})).await.is_error, "a call that names it");
@@ -152,7 +152,7 @@ async fn a_session_in_use_or_persistent_is_not_idle() {
         }
         ids(&list(&running, json!({})).await)
     };
-    let (ran, open) = tokio::join!(running.run("sleep 3; echo ended"), calls);
+    let (ran, open) = tokio::join!(running.run("sleep 5.5; echo ended"), calls);
     assert_eq!(ran["stdout"], "ended\n");
     assert_eq!(open, sorted(&[&running, &persistent, &background, &executed, &listed, &named]));
     assert_eq!(background.ended(&id).await["stdout"], "ended\n");
