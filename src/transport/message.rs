@@ -4,7 +4,7 @@
 
 use rmcp::{
     ErrorData,
-    model::{ClientJsonRpcMessage, ClientRequest, ErrorCode, RequestId, ServerJsonRpcMessage},
+    model::{ClientJsonRpcMessage, ClientRequest, CustomRequest, ErrorCode, RequestId, ServerJsonRpcMessage},
 };
 use serde_json::{Value, json};
 
@@ -67,11 +67,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Refused> {
     if let ClientJsonRpcMessage::Request(request) = &message
         && let ClientRequest::CustomRequest(unknown) = &request.request
         && KNOWN_METHODS.contains(&unknown.method.as_str())
+        && !names_a_tool(unknown)
     {
         let id = Some(request.id.clone());
         return Err(Refused::new(id, ErrorCode::INVALID_PARAMS, "the params do not fit this method"));
     }
     Ok(message)
+}
+
+/// A call of a tool with arguments that are no object. The model made it, so the model is told, in a result.
+fn names_a_tool(request: &CustomRequest) -> bool {
+    let name = request.params.as_ref().and_then(|params| params.get("name"));
+    request.method == "tools/call" && name.is_some_and(Value::is_string)
 }
 
 /// Says what is wrong with bytes that rmcp did not take. Only for them the price of a second reading is paid.

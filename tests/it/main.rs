@@ -23,6 +23,7 @@ mod lost;
 mod mcp_server;
 mod openssh;
 mod output;
+mod product;
 mod programs;
 mod readme;
 mod results;
