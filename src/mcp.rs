@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod commands;
 pub mod failure;
 pub mod hints;
+pub mod notices;
 pub mod schema;
 pub mod server;
 pub mod texts;

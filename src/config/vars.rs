@@ -63,6 +63,9 @@ pub const MIN_TOKEN_CHARS: usize = 16;
 /// The longest bearer token that is accepted, in characters.
 pub const MAX_TOKEN_CHARS: usize = 512;
 
+/// A tebibyte: the most that may be spilled, in MiB.
+const MOST_SPILLED_MIB: u64 = 1 << 20;
+
 /// A day: the longest time-out.
 const DAY_SECS: u64 = 86_400;
 
@@ -102,7 +105,7 @@ impl fmt::Display for Kind {
 
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
-    use super::{DAY_SECS, DefaultValue, Kind, Var};
+    use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
 
     pub const CONNECT_TIMEOUT: Var = Var {
         section: "ssh",
@@ -195,6 +198,37 @@ mod rows {
         kind: Kind::Whole { min: 1_000, max: 40_000 },
         doc: "Output text in one answer, both streams together. The rest is read by offset.",
     };
+    pub const SPILL_DIR: Var = Var {
+        section: "ssh",
+        key: "spill_dir",
+        env: "SSH_SPILL_DIR",
+        option: None,
+        default: DefaultValue::Computed("`$XDG_CACHE_HOME/ssh-mcp`, else `~/.cache/ssh-mcp`"),
+        unit: None,
+        kind: Kind::AbsolutePath,
+        doc: "Directory of the files that take output too long for the memory. It is made when needed; one that is \
+              there needs mode 0700.",
+    };
+    pub const SPILL_LIMIT: Var = Var {
+        section: "ssh",
+        key: "spill_limit",
+        env: "SSH_SPILL_LIMIT",
+        option: None,
+        default: DefaultValue::Value("1024"),
+        unit: Some("MiB"),
+        kind: Kind::Whole { min: 0, max: MOST_SPILLED_MIB },
+        doc: "What one command may write into such files. 0 turns them off.",
+    };
+    pub const SPILL_TOTAL: Var = Var {
+        section: "ssh",
+        key: "spill_total",
+        env: "SSH_SPILL_TOTAL",
+        option: None,
+        default: DefaultValue::Value("4096"),
+        unit: Some("MiB"),
+        kind: Kind::Whole { min: 0, max: MOST_SPILLED_MIB },
+        doc: "What all commands together may have in them. A command's part is free again when its record goes.",
+    };
     pub const KNOWN_HOSTS_FILE: Var = Var {
         section: "ssh",
         key: "known_hosts_file",
@@ -281,6 +315,9 @@ pub const ALL: &[Var] = &[
     ANSWER_LIMIT,
     MAX_COMMANDS,
     OUTPUT_LIMIT,
+    SPILL_DIR,
+    SPILL_LIMIT,
+    SPILL_TOTAL,
     KNOWN_HOSTS_FILE,
     AUTH_SOCK,
     PORT,

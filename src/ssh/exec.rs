@@ -136,14 +136,16 @@ impl<'a> Pump<'a> {
         let feed = feed(self.write, stdin);
         tokio::pin!(feed);
         let mut fed = false;
+        let output = self.output;
         loop {
             let wake = self.next_wake(stop.deadline);
             tokio::select! {
-                message = read.wait() => match message {
+                message = read.wait(), if !output.needs_settling() => match message {
                     Some(message) => self.take(message),
                     None if self.closed || self.drained_at.is_some() => return self.ended(),
                     None => return self.stopping.as_ref().map_or(Cause::Lost, |stopping| stopping.cause),
                 },
+                () = output.settle(), if output.needs_settling() => self.settled(),
                 () = &mut feed, if !fed => fed = true,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
                 () = sleep_until(wake) => if let Some(cause) = self.on_wake().await { return cause },
@@ -194,6 +196,13 @@ impl<'a> Pump<'a> {
         self.drained_at_most.get_or_insert(now + DRAIN_MAX);
     }
 
+    /// The time that the disk took is no pause of the output.
+    fn settled(&mut self) {
+        if self.drained_at.is_some() {
+            self.drained_at = Some(Instant::now() + DRAIN_QUIET);
+        }
+    }
+
     /// A command that has ended is drained, not stopped.
     fn may_stop(&self) -> bool {
         self.stopping.is_none() && self.drained_at.is_none()
@@ -201,6 +210,7 @@ impl<'a> Pump<'a> {
 
     fn next_wake(&self, deadline: Instant) -> Instant {
         match (self.drained_at, self.drained_at_most, &self.stopping) {
+            (_, Some(most), _) if self.output.needs_settling() => most,
             (Some(quiet), Some(most), _) => quiet.min(most),
             (_, _, Some(stopping)) => stopping.next,
             _ => deadline,

@@ -38,8 +38,13 @@ fn successes() -> Vec<(&'static str, Value)> {
         error: Some(Arc::new(an_app_error())),
         ..info
     };
-    let running =
-        || samples::view(samples::running("make"), samples::stream("a"), StreamView { total_bytes: 7, shown: None });
+    let running = || {
+        samples::view(
+            samples::running("make"),
+            samples::stream("a"),
+            StreamView { total_bytes: 7, shown: None, lost: None },
+        )
+    };
     let lost = || samples::view(failed(samples::completed("make", 0)), samples::stream("a"), samples::stream(""));
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
@@ -300,7 +305,7 @@ fn time_that_remains_is_told_only_while_running() {
 
 #[test]
 fn the_stream_that_was_not_asked_for_has_its_total_only() {
-    let stderr = StreamView { total_bytes: 7, shown: None };
+    let stderr = StreamView { total_bytes: 7, shown: None, lost: None };
     let value = wire(command::output_reply(samples::view(samples::completed("x", 0), samples::stream("abc"), stderr)));
     assert_eq!(value["stderr_bytes"], 7);
     for field in ["stderr", "stderr_offset", "next_stderr_offset", "stderr_omitted_from"] {

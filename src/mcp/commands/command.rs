@@ -13,10 +13,13 @@ use crate::{
     app::{Cancelled, CommandRequest, CommandView, OutputRequest},
     mcp::{
         failure::Failure,
-        hints,
-        types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
+        hints, notices,
+        types::{Encoding, Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
     },
-    ssh::async_command::{CommandInfo, Status},
+    ssh::{
+        async_command::{CommandInfo, Status},
+        output::Form,
+    },
 };
 
 /// Parameters of `ssh_execute` and `ssh_execute_async`.
@@ -37,9 +40,42 @@ pub struct ExecuteParams {
 }
 
 impl ExecuteParams {
-    fn request(self) -> (String, CommandRequest) {
+    fn request(self, form: Form) -> (String, CommandRequest) {
         let timeout = self.timeout_secs.map(Duration::from_secs);
-        (self.session_id, CommandRequest { command: self.command, cwd: self.cwd, timeout, stdin: self.stdin })
+        (self.session_id, CommandRequest { command: self.command, cwd: self.cwd, timeout, stdin: self.stdin, form })
+    }
+}
+
+/// Parameters of `ssh_execute`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct RunParams {
+    /// What is run.
+    #[serde(flatten)]
+    pub execute: ExecuteParams,
+    /// How its output is written.
+    #[serde(flatten)]
+    pub written: Written,
+}
+
+/// How output is written in an answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Written {
+    /// base64: the exact bytes (default text)
+    #[schemars(extend("x-trim" = true))]
+    pub encoding: Option<Encoding>,
+    /// Keep control sequences in text
+    pub raw: Option<bool>,
+}
+
+impl Written {
+    fn form(&self) -> Form {
+        self.encoding.unwrap_or_default().form(self.raw == Some(true))
+    }
+
+    /// What was said and has no effect.
+    fn notice(&self) -> Option<String> {
+        let vain = self.raw == Some(true) && self.encoding == Some(Encoding::Base64);
+        vain.then(|| "raw has no effect with encoding=base64.".to_owned())
     }
 }
 
@@ -57,17 +93,20 @@ pub struct ExecuteResult {
     pub text: Text,
 }
 
-pub(super) async fn execute(call: Call, params: ExecuteParams) -> Result<Reply<ExecuteResult>, Failure> {
-    let (session, request) = params.request();
-    Ok(execute_reply(call.app.run(&call.owner, &session, request, &call.cancel).await?))
+pub(super) async fn execute(call: Call, params: RunParams) -> Result<Reply<ExecuteResult>, Failure> {
+    let notice = params.written.notice();
+    let (session, request) = params.execute.request(params.written.form());
+    let view = call.app.run(&call.owner, &session, request, &call.cancel).await?;
+    Ok(execute_reply(view).notices(notice.into_iter().collect()))
 }
 
 /// The answer of `ssh_execute`.
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
     let hint = hint(&view);
+    let notices = notices::of(&view.output);
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
-    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint)
+    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
 
 fn hint(view: &CommandView) -> Option<String> {
@@ -94,7 +133,7 @@ pub struct StartResult {
 }
 
 pub(super) async fn start(call: Call, params: ExecuteParams) -> Result<Reply<StartResult>, Failure> {
-    let (session, request) = params.request();
+    let (session, request) = params.request(Form::Text);
     Ok(start_reply(&call.app.start(&call.owner, &session, request).await?))
 }
 
@@ -132,6 +171,9 @@ pub struct OutputParams {
     /// Bytes of output in the answer (default {output_bytes}; less while running without offsets)
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
+    /// How its output is written.
+    #[serde(flatten)]
+    pub written: Written,
 }
 
 impl OutputParams {
@@ -142,13 +184,15 @@ impl OutputParams {
             stdout_offset: self.stdout_offset,
             stderr_offset: self.stderr_offset,
             max_bytes: self.max_bytes,
+            form: self.written.form(),
         }
     }
 
     /// What was said and has no effect.
     fn notices(&self) -> Vec<String> {
         let vain = self.wait == Some(false) && self.wait_timeout_secs.is_some();
-        vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned()).into_iter().collect()
+        let vain = vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned());
+        vain.into_iter().chain(self.written.notice()).collect()
     }
 }
 
@@ -186,6 +230,7 @@ pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<Out
 #[must_use]
 pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
     let hint = hint(&view);
+    let notices = notices::of(&view.output);
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
     let CommandView { info, output, wait_limited_to } = view;
     Reply::from(OutputResult {
@@ -198,6 +243,7 @@ pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
         text: output.into(),
     })
     .hint(hint)
+    .notices(notices)
 }
 
 /// Parameters of `ssh_cancel_command`.
@@ -250,6 +296,7 @@ pub(super) async fn cancel(call: Call, params: CancelParams) -> Result<Reply<Can
 pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
     let hint = hint(&done.view);
     let ran = Ran::from(&done.view);
+    let notices = notices::of(&done.view.output);
     let message = cancel_message(&done);
     let CommandView { info, output, .. } = done.view;
     Reply::from(CancelResult {
@@ -266,6 +313,7 @@ pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
         text: output.into(),
     })
     .hint(hint)
+    .notices(notices)
 }
 
 fn cancel_message(done: &Cancelled) -> &'static str {
