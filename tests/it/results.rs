@@ -15,7 +15,7 @@ use ssh_mcp::{
     ssh::{
         async_command::{CommandInfo, Status},
         ids::{Owner, SessionId},
-        output::StreamView,
+        output::{Form, StreamView},
     },
 };
 
@@ -46,6 +46,11 @@ fn successes() -> Vec<(&'static str, Value)> {
         )
     };
     let lost = || samples::view(failed(samples::completed("make", 0)), samples::stream("a"), samples::stream(""));
+    let in_base64 = || {
+        let mut view = ended();
+        view.output.form = Form::Base64;
+        view
+    };
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
@@ -53,6 +58,7 @@ fn successes() -> Vec<(&'static str, Value)> {
     vec![
         ("ssh_connect", wire(session::connect_reply(samples::connected(), true))),
         ("ssh_execute", wire(command::execute_reply(ended()))),
+        ("ssh_execute", wire(command::execute_reply(in_base64()))),
         ("ssh_execute", wire(command::execute_reply(running()))),
         ("ssh_execute", wire(command::execute_reply(lost()))),
         ("ssh_execute_async", wire(command::start_reply(&samples::running("make")))),

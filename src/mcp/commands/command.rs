@@ -35,7 +35,7 @@ pub struct ExecuteParams {
     /// It is ended after this time (default {command_timeout})
     #[schemars(range(min = 1, max = 86_400), extend("x-zero-unset" = true))]
     pub timeout_secs: Option<u64>,
-    /// Text for standard input, then end-of-file
+    /// Text for stdin, then end-of-file
     pub stdin: Option<String>,
 }
 
@@ -60,10 +60,10 @@ pub struct RunParams {
 /// How output is written in an answer.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Written {
-    /// base64: the exact bytes (default text)
+    /// base64: exact bytes
     #[schemars(extend("x-trim" = true))]
     pub encoding: Option<Encoding>,
-    /// Keep control sequences in text
+    /// Keep control sequences
     pub raw: Option<bool>,
 }
 
@@ -168,7 +168,7 @@ pub struct OutputParams {
     pub stdout_offset: Option<u64>,
     /// Read stderr from here: next_stderr_offset of the last answer
     pub stderr_offset: Option<u64>,
-    /// Bytes of output in the answer (default {output_bytes}; less while running without offsets)
+    /// Bytes of output in the answer (default {output_bytes}; less while running)
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
     /// How its output is written.
