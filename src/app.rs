@@ -24,6 +24,7 @@ use crate::{
         client::host_key::KnownHosts,
         forward::Forward,
         ids::{CommandId, ForwardId, SessionId},
+        output::SpillStore,
         registry::Registry,
         session::{EndReason, Session},
     },
@@ -44,6 +45,8 @@ pub struct App {
     commands: Registry<CommandId, Command>,
     /// Forwards by id, the closed ones as records.
     forwards: Registry<ForwardId, Forward>,
+    /// Room on the disk for long output, which all commands share.
+    spill: Arc<SpillStore>,
     /// Shared, since its files are written under one lock.
     known_hosts: Arc<KnownHosts>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
@@ -58,8 +61,11 @@ impl App {
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
         let known_hosts = KnownHosts::new(settings.ssh.known_hosts.clone(), settings.ssh.home.as_deref());
+        let spill = &settings.ssh.spill;
+        let spill = SpillStore::new(spill.directory.clone(), spill.command_bytes, spill.total_bytes);
         Arc::new(Self {
             settings,
+            spill,
             sessions: Registry::default(),
             commands: Registry::default(),
             forwards: Registry::default(),

@@ -4,6 +4,7 @@
 //! at once, with its source.
 
 pub mod cli;
+pub mod document;
 mod environment;
 mod error;
 mod file;
@@ -62,6 +63,19 @@ pub struct SshSettings {
     pub home: Option<PathBuf>,
     /// Our own known_hosts file; new keys are recorded here only.
     pub known_hosts: Option<PathBuf>,
+    /// Output that is too long for the memory.
+    pub spill: SpillSettings,
+}
+
+/// Where output goes that is too long for the memory.
+#[derive(Clone, Debug)]
+pub struct SpillSettings {
+    /// Directory of the files; made when it is needed. Without one nothing is spilled.
+    pub directory: Option<PathBuf>,
+    /// Bytes of one command; 0 turns spilling off.
+    pub command_bytes: u64,
+    /// Bytes of all commands together.
+    pub total_bytes: u64,
 }
 
 /// zlib compression of a connection.
@@ -140,6 +154,11 @@ impl SshSettings {
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
+            spill: SpillSettings {
+                directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
+                command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),
+                total_bytes: layers.mebibytes(&vars::SPILL_TOTAL),
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::ssh::{
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
-    output::View,
+    output::{Form, View},
     session::Session,
 };
 
@@ -35,6 +35,7 @@ impl App {
         request: CommandRequest,
         cancel: &CancellationToken,
     ) -> Result<CommandView, Error> {
+        let form = request.form;
         let answer_by = Instant::now() + self.settings.answers.limit;
         let session = self.session(owner, session)?;
         let spec = self.command_spec(&session, request)?;
@@ -47,7 +48,7 @@ impl App {
                 command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
             }
         }
-        let view = self.whole_view(&command);
+        let view = self.whole_view(&command, form).await;
         match view.info.error.as_deref() {
             Some(error) if !matches!(error, Error::OutcomeUnknown { .. }) => Err(error.clone()),
             _ => Ok(view),
@@ -72,7 +73,8 @@ impl App {
 
     fn command_spec(&self, session: &Session, request: CommandRequest) -> Result<CommandSpec, Error> {
         let timeout = request.timeout.unwrap_or(session.choices.command_timeout);
-        CommandSpec::new(request.command, request.cwd, request.stdin, timeout)
+        let spec = CommandSpec::new(request.command, request.cwd, request.stdin, timeout)?;
+        Ok(spec.spilling_to(self.spill.clone()))
     }
 
     fn running_ids(&self, session: SessionId) -> Vec<CommandId> {
@@ -101,7 +103,7 @@ impl App {
             (None, None) => None,
             (stdout, stderr) => Some(View::From { stdout, stderr }),
         };
-        Ok(CommandView { wait_limited_to, ..view_of(&command, view, budget) })
+        Ok(CommandView { wait_limited_to, ..view_of(&command, view, request.form, budget).await })
     }
 
     /// Lists commands, newest first.
@@ -138,9 +140,9 @@ impl App {
             command.cancel();
             command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
         } else {
-            return Ok(Cancelled { cancelled: false, view: self.whole_view(&command) });
+            return Ok(Cancelled { cancelled: false, view: self.whole_view(&command, Form::Text).await });
         }
-        let view = self.whole_view(&command);
+        let view = self.whole_view(&command, Form::Text).await;
         // It may have ended by itself in the moment before.
         Ok(Cancelled { cancelled: view.info.status == Status::Cancelled, view })
     }
@@ -154,16 +156,16 @@ impl App {
         Ok(command)
     }
 
-    fn whole_view(&self, command: &Command) -> CommandView {
-        view_of(command, None, self.settings.answers.output_bytes)
+    async fn whole_view(&self, command: &Command, form: Form) -> CommandView {
+        view_of(command, None, form, self.settings.answers.output_bytes).await
     }
 }
 
 /// Without a `view`: the end of each stream while the command runs, then head and tail.
-fn view_of(command: &Command, view: Option<View>, budget: usize) -> CommandView {
+async fn view_of(command: &Command, view: Option<View>, form: Form, budget: usize) -> CommandView {
     // Before the output: what is shown then belongs to a state that is no older.
     let info = command.info();
     let ended = info.status != Status::Running;
     let view = view.unwrap_or(if ended { View::HeadAndTail } else { View::Tail });
-    CommandView { output: command.output.view(view, budget, ended), info, wait_limited_to: None }
+    CommandView { output: command.output.view(view, form, budget, ended).await, info, wait_limited_to: None }
 }

@@ -10,7 +10,7 @@ use crate::{
         async_command::{CommandInfo, Status},
         client::HostKeyInfo,
         ids::SessionId,
-        output::OutputView,
+        output::{Form, OutputView},
         session::SessionInfo,
     },
 };
@@ -80,6 +80,8 @@ pub struct CommandRequest {
     pub timeout: Option<Duration>,
     /// Text for standard input; end-of-file at once where it is none.
     pub stdin: Option<String>,
+    /// How the bytes of its output become text.
+    pub form: Form,
 }
 
 /// What `output` is asked for.
@@ -93,6 +95,8 @@ pub struct OutputRequest {
     pub stderr_offset: Option<u64>,
     /// Bytes of text, both streams together.
     pub max_bytes: Option<usize>,
+    /// How the bytes become text.
+    pub form: Form,
 }
 
 /// A command with its output.

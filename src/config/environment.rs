@@ -9,7 +9,7 @@ use std::{
 use super::vars;
 
 /// Names that are read besides those of the table.
-const LOCATIONS: &[&str] = &["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
+const LOCATIONS: &[&str] = &["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"];
 
 /// The variables that matter here, and the home directory. An empty one is what a test starts from.
 #[derive(Clone, Default)]
@@ -55,6 +55,11 @@ impl Environment {
     /// `$XDG_STATE_HOME/ssh-mcp/known_hosts`, or its place below the home directory.
     pub(super) fn known_hosts_file(&self) -> Option<PathBuf> {
         Some(self.base("XDG_STATE_HOME", ".local/state")?.join("ssh-mcp/known_hosts"))
+    }
+
+    /// `$XDG_CACHE_HOME/ssh-mcp`, or its place below the home directory.
+    pub(super) fn spill_dir(&self) -> Option<PathBuf> {
+        Some(self.base("XDG_CACHE_HOME", ".cache")?.join("ssh-mcp"))
     }
 
     fn base(&self, name: &str, below_home: &str) -> Option<PathBuf> {

@@ -55,6 +55,10 @@ impl<'a> Layers<'a> {
         Duration::from_millis(self.whole(var))
     }
 
+    pub(super) fn mebibytes(&mut self, var: &Var) -> u64 {
+        self.whole::<u64>(var) << 20
+    }
+
     pub(super) fn compression(&mut self, var: &Var) -> Compression {
         self.get(var, |text| parse_compression(text.to_str()?)).unwrap_or(Compression::Auto)
     }

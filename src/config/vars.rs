@@ -65,6 +65,9 @@ pub const MIN_TOKEN_CHARS: usize = 16;
 /// The longest bearer token that is accepted, in characters.
 pub const MAX_TOKEN_CHARS: usize = 512;
 
+/// A tebibyte: the most that may be spilled, in MiB.
+const MOST_SPILLED_MIB: u64 = 1 << 20;
+
 /// A day: the longest time-out.
 const DAY_SECS: u64 = 86_400;
 
@@ -82,7 +85,7 @@ impl Var {
     }
 
     /// True when every source is taken as text, also in the TOML file.
-    const fn is_quoted(&self) -> bool {
+    pub(super) const fn is_quoted(&self) -> bool {
         !matches!(self.kind, Kind::Whole { .. })
     }
 }
@@ -105,7 +108,7 @@ impl fmt::Display for Kind {
 
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
-    use super::{DAY_SECS, DefaultValue, Kind, Var};
+    use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
 
     pub const CONNECT_TIMEOUT: Var = Var {
         section: "ssh",
@@ -220,6 +223,37 @@ mod rows {
         kind: Kind::Whole { min: 1_000, max: 40_000 },
         doc: "Output text in one answer, both streams together. The rest is read by offset.",
     };
+    pub const SPILL_DIR: Var = Var {
+        section: "ssh",
+        key: "spill_dir",
+        env: "SSH_SPILL_DIR",
+        option: None,
+        default: DefaultValue::Computed("`$XDG_CACHE_HOME/ssh-mcp`, else `~/.cache/ssh-mcp`"),
+        unit: None,
+        kind: Kind::AbsolutePath,
+        doc: "Directory of the files that take output too long for the memory. It is made when needed; one that is \
+              there needs mode 0700.",
+    };
+    pub const SPILL_LIMIT: Var = Var {
+        section: "ssh",
+        key: "spill_limit",
+        env: "SSH_SPILL_LIMIT",
+        option: None,
+        default: DefaultValue::Value("1024"),
+        unit: Some("MiB"),
+        kind: Kind::Whole { min: 0, max: MOST_SPILLED_MIB },
+        doc: "What one command may write into such files. 0 turns them off.",
+    };
+    pub const SPILL_TOTAL: Var = Var {
+        section: "ssh",
+        key: "spill_total",
+        env: "SSH_SPILL_TOTAL",
+        option: None,
+        default: DefaultValue::Value("4096"),
+        unit: Some("MiB"),
+        kind: Kind::Whole { min: 0, max: MOST_SPILLED_MIB },
+        doc: "What all commands together may have in them. A command's part is free again when its record goes.",
+    };
     pub const KNOWN_HOSTS_FILE: Var = Var {
         section: "ssh",
         key: "known_hosts_file",
@@ -308,6 +342,9 @@ pub const ALL: &[Var] = &[
     MAX_CONNECTIONS,
     RECONNECT,
     OUTPUT_LIMIT,
+    SPILL_DIR,
+    SPILL_LIMIT,
+    SPILL_TOTAL,
     KNOWN_HOSTS_FILE,
     AUTH_SOCK,
     PORT,
@@ -323,42 +360,4 @@ pub fn sections() -> Vec<&'static str> {
     let mut sections: Vec<_> = ALL.iter().map(|var| var.section).collect();
     sections.dedup();
     sections
-}
-
-/// The text of `docs/CONFIGURATION.md`.
-#[must_use]
-pub fn markdown() -> String {
-    let rows: String = ALL.iter().map(row).collect();
-    include_str!("configuration.md").replace("{table}", &rows).replace("{example}", &example())
-}
-
-fn row(var: &Var) -> String {
-    let option = var.option.map_or_else(|| "-".to_owned(), |option| format!("`--{option}`"));
-    let default = match var.default {
-        DefaultValue::Value(value) => format!("`{value}`"),
-        DefaultValue::Computed(text) => text.to_owned(),
-        DefaultValue::Absent => "-".to_owned(),
-    };
-    let unit = var.unit.unwrap_or("-");
-    format!("| `{}` | `{}` | {option} | {default} | {unit} | {} | {} |\n", var.env, var.path(), var.kind, var.doc)
-}
-
-/// A file with every default, and the rest as comments.
-fn example() -> String {
-    let mut text = String::new();
-    for section in sections() {
-        text.push_str(&format!("{}[{section}]\n", if text.is_empty() { "" } else { "\n" }));
-        for var in ALL.iter().filter(|var| var.section == section) {
-            text.push_str(&example_line(var));
-        }
-    }
-    text
-}
-
-fn example_line(var: &Var) -> String {
-    match var.default {
-        DefaultValue::Value(value) if var.is_quoted() => format!("{} = \"{value}\"\n", var.key),
-        DefaultValue::Value(value) => format!("{} = {value}\n", var.key),
-        DefaultValue::Computed(_) | DefaultValue::Absent => format!("# {} = \"...\"\n", var.key),
-    }
 }

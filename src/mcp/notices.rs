@@ -1,11 +1,17 @@
 //! What the caller should know of how a command went, beside its result.
 
-use crate::ssh::async_command::CommandInfo;
+use crate::{
+    app::CommandView,
+    ssh::{async_command::CommandInfo, output::Lost},
+};
 
-/// Every notice about a command as it stands.
+/// Every notice about a command as it stands, and about what is shown of its output.
 #[must_use]
-pub fn for_command(info: &CommandInfo) -> Vec<String> {
-    [output_held(info), detached(info), may_still_run(info)].into_iter().flatten().collect()
+pub fn of(view: &CommandView) -> Vec<String> {
+    let info = &view.info;
+    let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
+    let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
+    [output_held(info), detached(info), may_still_run(info)].into_iter().chain(kept).flatten().collect()
 }
 
 fn output_held(info: &CommandInfo) -> Option<String> {
@@ -30,4 +36,10 @@ fn may_still_run(info: &CommandInfo) -> Option<String> {
          NAME\"."
             .into()
     })
+}
+
+fn not_kept(name: &str, lost: &Lost) -> String {
+    let Lost { from, bytes, why } = lost;
+    let to = from + bytes;
+    format!("{bytes} bytes of {name}, from offset {from} to {to}, are not kept and cannot be read: {why}.")
 }

@@ -16,7 +16,7 @@ use crate::{
         client::Target,
         forward::ForwardInfo,
         ids::SessionId,
-        output::{OutputView, StreamView},
+        output::{Form, OutputView, StreamView},
         session,
     },
 };
@@ -73,6 +73,28 @@ impl From<StatusWord> for Status {
             StatusWord::Completed => Self::Completed,
             StatusWord::Cancelled => Self::Cancelled,
             StatusWord::Failed => Self::Failed,
+        }
+    }
+}
+
+/// How output is written in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words of the contract")]
+pub enum Encoding {
+    #[default]
+    Text,
+    Base64,
+}
+
+impl Encoding {
+    /// The form of text is neutralised unless it is to be `raw`.
+    #[must_use]
+    pub const fn form(self, raw: bool) -> Form {
+        match (self, raw) {
+            (Self::Base64, _) => Form::Base64,
+            (Self::Text, true) => Form::Raw,
+            (Self::Text, false) => Form::Text,
         }
     }
 }
@@ -231,6 +253,9 @@ pub struct Ran {
     /// What is shown of its output.
     #[serde(flatten)]
     pub page: Page,
+    /// base64, where stdout and stderr are not plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<&'static str>,
 }
 
 impl From<&CommandView> for Ran {
@@ -247,6 +272,7 @@ impl From<&CommandView> for Ran {
             timeout_remaining_secs: (info.status == Status::Running).then(remaining),
             reconnected: info.reconnected.then_some(true),
             page: (&view.output).into(),
+            encoding: (view.output.form == Form::Base64).then_some("base64"),
         }
     }
 }

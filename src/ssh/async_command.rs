@@ -15,7 +15,7 @@ use super::{
     client::Target,
     exec::{self, Cause, Exec, Exit, Preamble, Shell, Stop},
     ids::{CommandId, Owner, SessionId},
-    output::OutputBuffer,
+    output::{OutputBuffer, SpillStore},
     registry::Entry,
     session::{Counted, Opened, Place, Session},
 };
@@ -63,6 +63,7 @@ pub struct CommandSpec {
     cwd: Option<String>,
     stdin: String,
     timeout: Duration,
+    spill: Arc<SpillStore>,
 }
 
 impl CommandSpec {
@@ -85,7 +86,13 @@ impl CommandSpec {
         check_length("command", command.len(), MAX_COMMAND_BYTES)?;
         check_length("stdin", stdin.len(), MAX_STDIN_BYTES)?;
         check_length("cwd", cwd.as_ref().map_or(0, String::len), MAX_CWD_BYTES)?;
-        Ok(Self { command, cwd, stdin, timeout })
+        Ok(Self { command, cwd, stdin, timeout, spill: SpillStore::off() })
+    }
+
+    /// Output that is too long for the memory goes there.
+    #[must_use]
+    pub fn spilling_to(self, spill: Arc<SpillStore>) -> Self {
+        Self { spill, ..self }
     }
 }
 
@@ -183,7 +190,7 @@ impl Command {
             started_at: Utc::now(),
             started,
             timeout: spec.timeout,
-            output: OutputBuffer::default(),
+            output: OutputBuffer::new(spec.spill.clone()),
             outcome: watch::Sender::new(None),
             background: slot.is_some(),
             token: session.token.child_token(),

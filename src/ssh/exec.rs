@@ -205,10 +205,13 @@ impl<'a> Pump<'a> {
         // A writer on a closed channel never returns: it runs beside the reader, never before it.
         let mut feed = pin!(feed(self.write, stdin).fuse());
         let mut tree = pin!(Fuse::terminated());
+        let output = self.output;
         while !self.is_over(tree.is_terminated()) {
             let wake = self.next_wake(stop.deadline);
             tokio::select! {
-                message = read.wait(), if !self.closed && !self.lost => self.take(message),
+                message = read.wait(), if self.may_read() => self.take(message),
+                // The pump waits for the disk, never for a reader.
+                () = output.settle(), if output.needs_settling() => self.settled(),
                 () = &mut feed, if !feed.is_terminated() => {}
                 ended = &mut tree, if !tree.is_terminated() => self.tree_ended(ended).await,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
@@ -269,6 +272,17 @@ impl<'a> Pump<'a> {
         self.held_until = None;
     }
 
+    /// The time that the disk took is no pause of the output.
+    fn settled(&mut self) {
+        if let Some((at, latest)) = &mut self.drain {
+            *at = (Instant::now() + DRAIN_QUIET).min(*latest);
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        !self.closed && !self.lost && !self.output.needs_settling()
+    }
+
     /// A command that has ended is drained, not stopped.
     fn may_stop(&self) -> bool {
         self.stopping.is_none() && self.drain.is_none()
@@ -276,7 +290,7 @@ impl<'a> Pump<'a> {
 
     fn is_over(&self, tree_is_done: bool) -> bool {
         let gone = self.closed || self.lost || self.refused;
-        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at);
+        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at) && !self.output.needs_settling();
         let given_up = self.stopping.as_ref().is_some_and(|s| s.step == Step::Last && Instant::now() >= s.next);
         // What the host says of the tree is waited for, even when the shell itself has ended.
         (gone || drained || given_up) && (tree_is_done || given_up)
@@ -286,6 +300,7 @@ impl<'a> Pump<'a> {
         let step = match (&self.stopping, self.drain) {
             (Some(stopping), None) => stopping.next,
             (Some(stopping), Some((drained, _))) => stopping.next.min(drained.max(Instant::now() + HOLD)),
+            (None, Some((_, latest))) if self.output.needs_settling() => latest.max(Instant::now() + HOLD),
             (None, Some((drained, _))) => drained,
             (None, None) => deadline,
         };

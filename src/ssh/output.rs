@@ -1,18 +1,36 @@
-//! The output of one command: two streams with absolute byte offsets, bounded in memory.
+//! The output of one command: two streams with absolute byte offsets, bounded in memory, the rest in a file.
 //!
-//! The pump appends; pollers and waiters read the same buffer. No I/O happens here.
+//! The pump appends and settles; pollers and waiters read the same buffer. No I/O of the network happens here, and no
+//! reader ever holds up the pump: what is in a file is read without the lock.
 
+mod chars;
+mod control;
+mod file;
+mod form;
+#[cfg(test)]
+mod random;
+mod show;
+mod spill;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod view;
+mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use self::stream::Stream;
 pub use self::{
+    form::Form,
+    spill::{MAX_FILES, NotKept, PIECE_BYTES, SpillStore},
     stream::{HEAD_BYTES, TAIL_BYTES},
-    view::{Omitted, OutputView, RUNNING_BYTES, Shown, StreamView, View},
+    view::{Lost, Omitted, OutputView, RUNNING_BYTES, Shown, StreamView, View},
+};
+use self::{
+    spill::Piece,
+    stream::Stream,
+    view::{Frame, Plan},
 };
 
 /// Which stream of a command.
@@ -28,41 +46,113 @@ pub enum Source {
 #[derive(Debug)]
 pub struct OutputBuffer {
     streams: Mutex<Streams>,
+    spill: Arc<SpillStore>,
     /// Counts the appends, so that a reader can wait for the next one.
     appended: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Streams {
     stdout: Stream,
     stderr: Stream,
 }
 
-impl Default for OutputBuffer {
-    fn default() -> Self {
-        Self { streams: Mutex::default(), appended: watch::Sender::new(0) }
+impl Streams {
+    fn of(&mut self, source: Source) -> &mut Stream {
+        match source {
+            Source::Stdout => &mut self.stdout,
+            Source::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn full(&self) -> Option<Source> {
+        let full = |(source, stream): (Source, &Stream)| stream.is_full().then_some(source);
+        [(Source::Stdout, &self.stdout), (Source::Stderr, &self.stderr)].into_iter().find_map(full)
     }
 }
 
 impl OutputBuffer {
+    /// An empty buffer whose middle goes to `spill`.
+    #[must_use]
+    pub fn new(spill: Arc<SpillStore>) -> Self {
+        let stream = || Stream::new(spill.is_on());
+        let streams = Streams { stdout: stream(), stderr: stream() };
+        Self { streams: Mutex::new(streams), spill, appended: watch::Sender::new(0) }
+    }
+
     /// Appends bytes as the channel delivers them.
     ///
-    /// Nothing is held back: a poller must see a prompt of three bytes.
+    /// Nothing is held back: a poller must see a prompt of three bytes. Nothing waits either: whoever appends more
+    /// than a packet settles in between, while [`OutputBuffer::needs_settling`].
     pub fn append(&self, source: Source, bytes: &[u8]) {
-        let mut streams = self.streams();
-        match source {
-            Source::Stdout => streams.stdout.append(bytes),
-            Source::Stderr => streams.stderr.append(bytes),
-        }
-        drop(streams);
+        self.streams().of(source).append(bytes);
         self.appended.send_modify(|count| *count += 1);
     }
 
-    /// What an answer shows. `ended` says that nothing more will come.
+    /// Whether a stream has more in memory than belongs there.
     #[must_use]
-    pub fn view(&self, view: View, budget: usize, ended: bool) -> OutputView {
+    pub fn needs_settling(&self) -> bool {
+        self.streams().full().is_some()
+    }
+
+    /// Moves what is too much for the memory to the file, and waits for the disk, with a bound.
+    ///
+    /// May be dropped at any time: what is not known to be in the file is still in memory, and is written again to the
+    /// same place. A disk that is full, or a limit, ends the keeping and nothing else.
+    pub async fn settle(&self) {
+        while let Some(Settling { source, piece, room, number }) = self.next_piece() {
+            let written = self.spill.clone().write(piece).await;
+            let mut streams = self.streams();
+            match written {
+                Ok(file) => streams.of(source).settled(number, file, room),
+                Err(why) => {
+                    tracing::warn!(stream = ?source, %why, "the rest of this output is not kept whole");
+                    streams.of(source).close(why);
+                }
+            }
+        }
+    }
+
+    fn next_piece(&self) -> Option<Settling> {
+        let mut streams = self.streams();
+        loop {
+            let source = streams.full()?;
+            let used = streams.stdout.pieces() + streams.stderr.pieces();
+            let stream = streams.of(source);
+            match self.spill.reserve(used) {
+                Ok(room) => {
+                    return Some(Settling { source, piece: stream.next_piece(), room, number: stream.pieces() });
+                }
+                Err(why) => stream.close(why),
+            }
+        }
+    }
+
+    /// What an answer shows: `budget` bytes of text. `ended` says that nothing more will come.
+    pub async fn view(&self, view: View, form: Form, budget: usize, ended: bool) -> OutputView {
+        loop {
+            let (stdout, stderr) = self.plan(view, budget, Frame { form, ended });
+            let (stdout, stderr) = tokio::join!(stdout.show(), stderr.show());
+            // A file that fails once is given up, so this ends.
+            match (stdout, stderr) {
+                (Ok(stdout), Ok(stderr)) => return OutputView { stdout, stderr, form },
+                (stdout, stderr) => {
+                    self.give_up(Source::Stdout, stdout.err());
+                    self.give_up(Source::Stderr, stderr.err());
+                }
+            }
+        }
+    }
+
+    fn plan(&self, view: View, budget: usize, frame: Frame) -> (Plan, Plan) {
         let streams = self.streams();
-        view::view(&streams.stdout, &streams.stderr, view, budget, ended)
+        view::plan(&streams.stdout, &streams.stderr, view, budget, frame)
+    }
+
+    fn give_up(&self, source: Source, why: Option<NotKept>) {
+        let Some(why) = why else { return };
+        tracing::warn!(stream = ?source, %why, "spilled output cannot be read back");
+        self.streams().of(source).lose_file(why);
     }
 
     /// Gives back memory that was kept for further output.
@@ -81,4 +171,13 @@ impl OutputBuffer {
     fn streams(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A piece on its way to the file, and the room that it takes there.
+struct Settling {
+    source: Source,
+    piece: Piece,
+    /// Which piece of the stream it is.
+    number: u64,
+    room: OwnedSemaphorePermit,
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use ssh_mcp::config::{Args, Environment, Settings, vars};
+use ssh_mcp::config::{Args, Environment, Settings, document};
 
 /// Compares a document with what the code says; `UPDATE_DOCS=1` rewrites it instead.
 fn assert_current(name: &str, expected: &str) {
@@ -22,12 +22,12 @@ fn first_block<'a>(document: &'a str, language: &str) -> Option<&'a str> {
 
 #[test]
 fn configuration_document_is_current() {
-    assert_current("CONFIGURATION.md", &vars::markdown());
+    assert_current("CONFIGURATION.md", &document::markdown());
 }
 
 #[test]
 fn configuration_example_is_a_file_that_says_the_defaults() {
-    let document = vars::markdown();
+    let document = document::markdown();
     let Some(example) = first_block(&document, "toml") else { panic!("no example") };
     let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     let path = directory.path().join("config.toml");

@@ -13,8 +13,8 @@ use crate::support::{
     wait::eventually,
 };
 
-/// How long after its time-out a command may take to be ended and answered.
-const STOP_BOUND: Duration = Duration::from_secs(2);
+/// How long after its time-out a command that ignores TERM may take to be ended and answered.
+const STOP_BOUND: Duration = Duration::from_secs(4);
 
 /// A server that puts nothing of its own on the stderr of root's commands, as its debug log does.
 async fn quiet() -> Option<Sshd> {

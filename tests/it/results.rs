@@ -15,7 +15,7 @@ use ssh_mcp::{
     ssh::{
         async_command::{CommandInfo, Status},
         ids::{Owner, SessionId},
-        output::StreamView,
+        output::{Form, StreamView},
     },
 };
 
@@ -38,9 +38,19 @@ fn successes() -> Vec<(&'static str, Value)> {
         error: Some(Arc::new(an_app_error())),
         ..info
     };
-    let running =
-        || samples::view(samples::running("make"), samples::stream("a"), StreamView { total_bytes: 7, shown: None });
+    let running = || {
+        samples::view(
+            samples::running("make"),
+            samples::stream("a"),
+            StreamView { total_bytes: 7, shown: None, lost: None },
+        )
+    };
     let lost = || samples::view(failed(samples::completed("make", 0)), samples::stream("a"), samples::stream(""));
+    let in_base64 = || {
+        let mut view = ended();
+        view.output.form = Form::Base64;
+        view
+    };
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
@@ -48,6 +58,7 @@ fn successes() -> Vec<(&'static str, Value)> {
     vec![
         ("ssh_connect", wire(session::connect_reply(samples::connected(), true))),
         ("ssh_execute", wire(command::execute_reply(ended()))),
+        ("ssh_execute", wire(command::execute_reply(in_base64()))),
         ("ssh_execute", wire(command::execute_reply(running()))),
         ("ssh_execute", wire(command::execute_reply(lost()))),
         ("ssh_execute_async", wire(command::start_reply(&samples::running("make")))),
@@ -302,7 +313,7 @@ fn time_that_remains_is_told_only_while_running() {
 
 #[test]
 fn the_stream_that_was_not_asked_for_has_its_total_only() {
-    let stderr = StreamView { total_bytes: 7, shown: None };
+    let stderr = StreamView { total_bytes: 7, shown: None, lost: None };
     let value = wire(command::output_reply(samples::view(samples::completed("x", 0), samples::stream("abc"), stderr)));
     assert_eq!(value["stderr_bytes"], 7);
     for field in ["stderr", "stderr_offset", "next_stderr_offset", "stderr_omitted_from"] {

@@ -5,13 +5,13 @@ use std::{net::Ipv4Addr, time::Duration};
 use chrono::{DateTime, Utc};
 use ssh_mcp::{
     app::{CommandView, Connected},
-    config::{AnswerSettings, Compression, HttpSettings, Settings, SshSettings},
+    config::{AnswerSettings, Compression, HttpSettings, Settings, SpillSettings, SshSettings},
     ssh::{
         async_command::{CommandInfo, Status},
         client::{HostKeyInfo, Target, Trust},
         forward::ForwardInfo,
         ids::{CommandId, ForwardId, SessionId},
-        output::{Omitted, OutputView, Shown, StreamView},
+        output::{Form, Omitted, OutputView, Shown, StreamView},
         session::SessionInfo,
     },
 };
@@ -31,6 +31,7 @@ pub(crate) fn settings() -> Settings {
             agent_socket: None,
             home: None,
             known_hosts: None,
+            spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
         http: HttpSettings { port: 0, bind: Ipv4Addr::LOCALHOST.into(), tokens: Vec::new() },
@@ -132,6 +133,7 @@ pub(crate) fn stream(text: &str) -> StreamView {
     StreamView {
         total_bytes: bytes,
         shown: Some(Shown { offset: 0, next_offset: bytes, omitted: None, truncated: false, text: text.into() }),
+        lost: None,
     }
 }
 
@@ -146,9 +148,14 @@ pub(crate) fn long_stream() -> StreamView {
             truncated: true,
             text: "x".repeat(16_000),
         }),
+        lost: None,
     }
 }
 
 pub(crate) fn view(info: CommandInfo, stdout: StreamView, stderr: StreamView) -> CommandView {
-    CommandView { info, output: OutputView { stdout, stderr }, wait_limited_to: Some(Duration::from_secs(45)) }
+    CommandView {
+        info,
+        output: OutputView { stdout, stderr, form: Form::Text },
+        wait_limited_to: Some(Duration::from_secs(45)),
+    }
 }

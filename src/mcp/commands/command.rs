@@ -14,9 +14,12 @@ use crate::{
     mcp::{
         failure::Failure,
         hints, notices,
-        types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
+        types::{Encoding, Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
     },
-    ssh::async_command::{CommandInfo, Status},
+    ssh::{
+        async_command::{CommandInfo, Status},
+        output::Form,
+    },
 };
 
 /// Parameters of `ssh_execute` and `ssh_execute_async`.
@@ -32,14 +35,47 @@ pub struct ExecuteParams {
     /// It is ended after this time (default {command_timeout})
     #[schemars(range(min = 1, max = 86_400), extend("x-zero-unset" = true))]
     pub timeout_secs: Option<u64>,
-    /// Text for standard input, then end-of-file
+    /// Text for stdin, then end-of-file
     pub stdin: Option<String>,
 }
 
 impl ExecuteParams {
-    fn request(self) -> (String, CommandRequest) {
+    fn request(self, form: Form) -> (String, CommandRequest) {
         let timeout = self.timeout_secs.map(Duration::from_secs);
-        (self.session_id, CommandRequest { command: self.command, cwd: self.cwd, timeout, stdin: self.stdin })
+        (self.session_id, CommandRequest { command: self.command, cwd: self.cwd, timeout, stdin: self.stdin, form })
+    }
+}
+
+/// Parameters of `ssh_execute`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct RunParams {
+    /// What is run.
+    #[serde(flatten)]
+    pub execute: ExecuteParams,
+    /// How its output is written.
+    #[serde(flatten)]
+    pub written: Written,
+}
+
+/// How output is written in an answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Written {
+    /// base64: exact bytes
+    #[schemars(extend("x-trim" = true))]
+    pub encoding: Option<Encoding>,
+    /// Keep control sequences
+    pub raw: Option<bool>,
+}
+
+impl Written {
+    fn form(&self) -> Form {
+        self.encoding.unwrap_or_default().form(self.raw == Some(true))
+    }
+
+    /// What was said and has no effect.
+    fn notice(&self) -> Option<String> {
+        let vain = self.raw == Some(true) && self.encoding == Some(Encoding::Base64);
+        vain.then(|| "raw has no effect with encoding=base64.".to_owned())
     }
 }
 
@@ -57,16 +93,18 @@ pub struct ExecuteResult {
     pub text: Text,
 }
 
-pub(super) async fn execute(call: Call, params: ExecuteParams) -> Result<Reply<ExecuteResult>, Failure> {
-    let (session, request) = params.request();
-    Ok(execute_reply(call.app.run(&call.owner, &session, request, &call.cancel).await?))
+pub(super) async fn execute(call: Call, params: RunParams) -> Result<Reply<ExecuteResult>, Failure> {
+    let notice = params.written.notice();
+    let (session, request) = params.execute.request(params.written.form());
+    let view = call.app.run(&call.owner, &session, request, &call.cancel).await?;
+    Ok(execute_reply(view).notices(notice.into_iter().collect()))
 }
 
 /// The answer of `ssh_execute`.
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
     let hint = hint(&view);
-    let (ran, error, notices) = (Ran::from(&view), Problem::of(&view.info), notices::for_command(&view.info));
+    let (ran, error, notices) = (Ran::from(&view), Problem::of(&view.info), notices::of(&view));
     Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
 
@@ -94,7 +132,7 @@ pub struct StartResult {
 }
 
 pub(super) async fn start(call: Call, params: ExecuteParams) -> Result<Reply<StartResult>, Failure> {
-    let (session, request) = params.request();
+    let (session, request) = params.request(Form::Text);
     Ok(start_reply(&call.app.start(&call.owner, &session, request).await?))
 }
 
@@ -129,9 +167,12 @@ pub struct OutputParams {
     pub stdout_offset: Option<u64>,
     /// Read stderr from here: next_stderr_offset of the last answer
     pub stderr_offset: Option<u64>,
-    /// Bytes of output in the answer (default {output_bytes}; less while running without offsets)
+    /// Bytes of output in the answer (default {output_bytes}; less while running)
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
+    /// How its output is written.
+    #[serde(flatten)]
+    pub written: Written,
 }
 
 impl OutputParams {
@@ -142,13 +183,15 @@ impl OutputParams {
             stdout_offset: self.stdout_offset,
             stderr_offset: self.stderr_offset,
             max_bytes: self.max_bytes,
+            form: self.written.form(),
         }
     }
 
     /// What was said and has no effect.
     fn notices(&self) -> Vec<String> {
         let vain = self.wait == Some(false) && self.wait_timeout_secs.is_some();
-        vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned()).into_iter().collect()
+        let vain = vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned());
+        vain.into_iter().chain(self.written.notice()).collect()
     }
 }
 
@@ -179,7 +222,7 @@ pub struct OutputResult {
 
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
     let view = call.app.output(&call.owner, &params.command_id, params.request()).await?;
-    let notices = [params.notices(), notices::for_command(&view.info)].concat();
+    let notices = [params.notices(), notices::of(&view)].concat();
     Ok(output_reply(view).notices(notices))
 }
 
@@ -187,6 +230,7 @@ pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<Out
 #[must_use]
 pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
     let hint = hint(&view);
+    let notices = notices::of(&view);
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
     let CommandView { info, output, wait_limited_to } = view;
     Reply::from(OutputResult {
@@ -199,6 +243,7 @@ pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
         text: output.into(),
     })
     .hint(hint)
+    .notices(notices)
 }
 
 /// Parameters of `ssh_cancel_command`.
@@ -251,7 +296,7 @@ pub(super) async fn cancel(call: Call, params: CancelParams) -> Result<Reply<Can
 pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
     let hint = hint(&done.view);
     let ran = Ran::from(&done.view);
-    let (message, notices) = (cancel_message(&done), notices::for_command(&done.view.info));
+    let (message, notices) = (cancel_message(&done), notices::of(&done.view));
     let CommandView { info, output, .. } = done.view;
     Reply::from(CancelResult {
         command_id: ran.command_id,

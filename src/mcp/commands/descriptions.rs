@@ -25,16 +25,16 @@ pub(super) const GET_COMMAND_OUTPUT: &str = "\
 State and output of a command started by ssh_execute_async, or by ssh_execute that answered \"running\". wait=true \
 waits until it ends or wait_timeout_secs pass, then answers either way: \"running\" is not an error, call again. To \
 get only new output, send back next_stdout_offset and next_stderr_offset as stdout_offset and stderr_offset. exit_code \
-is there once it ended by itself, whether it succeeded or not. An old range can be read again by offset with max_bytes.";
+is there once it ended by itself, whether it succeeded or not. Any range can be read by offset with max_bytes.";
 
 pub(super) const LIST_COMMANDS: &str = "\
 List commands, newest first, with status and command_id: after losing an id, or before disconnecting. Filter by \
-session or status. It holds no output: read that with ssh_get_command_output.";
+session or status. No output: read that with ssh_get_command_output.";
 
 pub(super) const CANCEL_COMMAND: &str = "\
 Stop a running command and get the output it had produced. The remote process and its children get TERM, then KILL. \
-remote_ended=false means that the end could not be confirmed: look with ssh_execute \"pgrep -fa NAME\". Cancelling a \
-command that has already ended changes nothing and returns its result.";
+remote_ended=false means that the end could not be confirmed: look with ssh_execute \"pgrep -fa NAME\". One \
+that has ended is left as it is; its result is returned.";
 
 pub(super) const FORWARD: &str = "\
 Open a local TCP port on the machine of this MCP server that leads through the SSH session to \

@@ -68,8 +68,9 @@ impl<T> Reply<T> {
 
     /// Adds what the caller should know: a clamp, a warning.
     #[must_use]
-    pub fn notices(self, notices: Vec<String>) -> Self {
-        Self { notices, ..self }
+    pub fn notices(mut self, notices: Vec<String>) -> Self {
+        self.notices.extend(notices);
+        self
     }
 }
 

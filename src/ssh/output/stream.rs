@@ -1,30 +1,106 @@
-//! One stream: its head and its tail in memory, and a count of everything.
+//! One stream: its head and its tail in memory, its middle in a file, and a count of everything.
+//!
+//! Nothing here touches the disk. What is too much for the memory stays in the tail until it is known to be in the
+//! file, so at every moment each kept byte can be read from one place or the other.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
-/// Bytes kept from the start of each stream.
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    spill::{NotKept, PIECE_BYTES, Piece, SpillFile},
+    view::Lost,
+    window::{FilePiece, Pieces},
+};
+
+/// Bytes kept in memory from the start of each stream.
 pub const HEAD_BYTES: usize = 64 << 10;
-/// Bytes kept from the end of each stream.
+/// Bytes kept in memory from the end of each stream, at most; a piece less where the rest is in a file.
 pub const TAIL_BYTES: usize = 448 << 10;
+/// A pump that does not settle loses what is beyond the tail by this much, in bytes.
+const SLACK_BYTES: usize = 256 << 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stream {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     total: u64,
+    file: Option<Arc<SpillFile>>,
+    /// Pieces in the file, without a gap from the end of the head on.
+    pieces: u64,
+    /// Their share of the room that all commands have.
+    room: Option<OwnedSemaphorePermit>,
+    /// Why nothing goes to the file any more.
+    closed: Option<NotKept>,
 }
 
 impl Stream {
+    /// An empty stream; one that is not `spilling` keeps head and tail only.
+    pub(super) fn new(spilling: bool) -> Self {
+        Self {
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            total: 0,
+            file: None,
+            pieces: 0,
+            room: None,
+            closed: (!spilling).then_some(NotKept::Off),
+        }
+    }
+
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let (to_head, to_tail) = bytes.split_at(bytes.len().min(HEAD_BYTES - self.head.len()));
         self.head.extend_from_slice(to_head);
-        let kept = &to_tail[to_tail.len().saturating_sub(TAIL_BYTES)..];
-        let excess = (self.tail.len() + kept.len()).saturating_sub(TAIL_BYTES);
+        if self.closed.is_none() && self.tail.len() + to_tail.len() > TAIL_BYTES + SLACK_BYTES {
+            self.close(NotKept::Slow);
+        }
+        let limit = if self.closed.is_none() { TAIL_BYTES + SLACK_BYTES } else { TAIL_BYTES };
+        let kept = &to_tail[to_tail.len().saturating_sub(limit)..];
+        let excess = (self.tail.len() + kept.len()).saturating_sub(limit);
         self.tail.drain(..excess);
         self.tail.extend(kept);
     }
 
+    /// Whether a piece has to go to the file.
+    pub(super) fn is_full(&self) -> bool {
+        self.closed.is_none() && self.tail.len() > TAIL_BYTES
+    }
+
+    /// The piece that goes to the file next; it stays here until [`Stream::settled`].
+    pub(super) fn next_piece(&self) -> Piece {
+        let bytes = self.tail.range(..PIECE_BYTES.min(self.tail.len())).copied().collect();
+        Piece { bytes, position: self.pieces * PIECE_BYTES as u64, file: self.file.clone() }
+    }
+
+    /// The piece number `piece` is in `file`.
+    pub(super) fn settled(&mut self, piece: u64, file: Arc<SpillFile>, room: OwnedSemaphorePermit) {
+        if self.closed.is_some() || piece != self.pieces {
+            return;
+        }
+        self.pieces += 1;
+        self.tail.drain(..PIECE_BYTES);
+        self.file = Some(file);
+        match &mut self.room {
+            Some(all) => all.merge(room),
+            none => *none = Some(room),
+        }
+    }
+
+    /// Nothing goes to the file any more; what is there can still be read.
+    pub(super) fn close(&mut self, why: NotKept) {
+        self.closed.get_or_insert(why);
+        let excess = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..excess);
+    }
+
+    /// The file cannot be read.
+    pub(super) fn lose_file(&mut self, why: NotKept) {
+        self.closed = Some(why);
+        (self.file, self.room, self.pieces) = (None, None, 0);
+    }
+
+    /// Gives back memory that was kept for further output.
     pub(super) fn shrink(&mut self) {
         self.head.shrink_to_fit();
         self.tail.shrink_to_fit();
@@ -35,127 +111,65 @@ impl Stream {
         self.total
     }
 
-    /// Offset of the first byte that is no longer in memory.
-    pub(super) fn head_end(&self) -> u64 {
+    /// Pieces in the file.
+    pub(super) const fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// What is kept no more, and why.
+    pub(super) fn lost(&self) -> Option<Lost> {
+        let (from, to) = (self.file_end(), self.tail_start());
+        (from < to).then(|| Lost { from, bytes: to - from, why: self.closed.clone().unwrap_or(NotKept::Off) })
+    }
+
+    /// Where the bytes from `from` to `to` are, as far as they are kept without a gap.
+    pub(super) fn pieces_of(&self, from: u64, to: u64) -> Pieces {
+        let within = |low: u64, high: u64| (from.clamp(low, high), to.clamp(low, high));
+        let (head_from, head_to) = within(0, self.head_end());
+        let (file_from, file_to) = within(self.head_end(), self.file_end());
+        let reaches = from >= self.tail_start() || self.file_end() == self.tail_start();
+        let (tail_from, tail_to) = if reaches { within(self.tail_start(), self.total) } else { (0, 0) };
+        let tail = |offset: u64| index(offset.saturating_sub(self.tail_start()));
+        Pieces {
+            start: from,
+            before: self.head[index(head_from)..index(head_to.max(head_from))].to_vec(),
+            file: self.file.clone().filter(|_| file_from < file_to).map(|file| FilePiece {
+                file,
+                position: file_from - self.head_end(),
+                length: index(file_to - file_from),
+            }),
+            after: self.tail.range(tail(tail_from)..tail(tail_to.max(tail_from))).copied().collect(),
+            total: self.total,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: Arc<SpillFile>) {
+        self.file = Some(file);
+    }
+
+    /// Offset of the first byte after the head.
+    fn head_end(&self) -> u64 {
         self.head.len() as u64
     }
 
-    /// Offset of the first byte of the tail; equal to [`Stream::head_end`] while nothing was dropped.
+    /// Offset of the first byte after what is in the file.
+    fn file_end(&self) -> u64 {
+        self.head_end() + self.pieces * PIECE_BYTES as u64
+    }
+
+    /// Offset of the first byte of the tail.
     pub(super) fn tail_start(&self) -> u64 {
         self.total - self.tail.len() as u64
     }
-
-    /// The bytes from `from` to `to` that are in memory without a gap, starting at `from`.
-    pub(super) fn range(&self, from: u64, to: u64) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let to = to.min(self.total);
-        if from < self.head_end() {
-            let end = to.min(self.head_end());
-            bytes.extend_from_slice(&self.head[index(from)..index(end.max(from))]);
-        }
-        let next = from + bytes.len() as u64;
-        if next >= self.tail_start() && next < to {
-            let start = self.tail_start();
-            bytes.extend(self.tail.range(index(next - start)..index(to - start)));
-        }
-        bytes
-    }
-
-    /// Where the character that holds the byte at `offset` begins: `offset` itself, or up to three
-    /// bytes before it.
-    pub(super) fn char_start(&self, offset: u64) -> u64 {
-        let from = offset.saturating_sub(3);
-        let around = self.range(from, offset + 4);
-        let at = index(offset - from);
-        if from + around.len() as u64 <= offset {
-            return offset;
-        }
-        let start = (0..at).rev().take_while(|i| is_continuation(around[i + 1])).last();
-        match start {
-            Some(start) if char_covers(&around[start..], at - start) => from + start as u64,
-            _ => offset,
-        }
-    }
 }
 
-/// Offsets inside the buffer fit, as its parts are far below 4 GiB.
+/// Offsets inside a part of the buffer fit, as the parts in memory are far below 4 GiB and windows of a file too.
 fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-const fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
-}
-
-/// Whether `bytes` begin with one character that reaches beyond `position`.
-fn char_covers(bytes: &[u8], position: usize) -> bool {
-    let length = match bytes[0] {
-        0xC2..=0xDF => 2,
-        0xE0..=0xEF => 3,
-        0xF0..=0xF4 => 4,
-        _ => return false,
-    };
-    position < length && bytes.get(..length).is_some_and(|c| std::str::from_utf8(c).is_ok())
-}
-
-/// How many bytes at the end are the beginning of a character that is not complete.
-pub(super) fn incomplete_suffix(bytes: &[u8]) -> usize {
-    let tail = &bytes[bytes.len().saturating_sub(3)..];
-    let lead = tail.iter().rposition(|b| !is_continuation(*b));
-    match lead.map(|lead| &tail[lead..]) {
-        Some(rest) if std::str::from_utf8(rest).is_err_and(|e| e.error_len().is_none()) => rest.len(),
-        _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keeps_head_and_tail_and_counts_everything() {
-        let mut stream = Stream::default();
-        let bytes: Vec<u8> = (0..2_000_000_u32).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
-        for chunk in bytes.chunks(31_111) {
-            stream.append(chunk);
-        }
-        assert_eq!(stream.total(), 2_000_000);
-        assert_eq!(stream.range(0, 70_000), bytes[..HEAD_BYTES]);
-        let tail = stream.tail_start();
-        assert_eq!(2_000_000 - tail, TAIL_BYTES as u64);
-        assert_eq!(stream.range(tail, u64::MAX), bytes[2_000_000 - TAIL_BYTES..]);
-        assert!(stream.range(HEAD_BYTES as u64, tail).is_empty(), "the gap is not in memory");
-    }
-
-    #[test]
-    fn reads_across_the_seam_of_head_and_tail() {
-        let mut stream = Stream::default();
-        let bytes: Vec<u8> = (0..100_000_u32).map(|i| u8::try_from(i % 251).unwrap_or(0)).collect();
-        stream.append(&bytes);
-        assert_eq!(stream.head_end(), stream.tail_start());
-        assert_eq!(stream.range(10, 99_999), bytes[10..99_999]);
-    }
-
-    #[test]
-    fn finds_the_start_of_a_character() {
-        let mut stream = Stream::default();
-        stream.append("aé€😀\u{fe}".as_bytes());
-        let text = "aé€😀\u{fe}";
-        for offset in 0..text.len() {
-            let expected = text.floor_char_boundary(offset);
-            assert_eq!(stream.char_start(offset as u64), expected as u64, "{offset}");
-        }
-        let mut binary = Stream::default();
-        binary.append(&[0x80, 0x80, 0x80, 0x80, 0x80]);
-        assert_eq!(binary.char_start(3), 3, "bytes that are no character are not skipped");
-    }
-
-    #[test]
-    fn holds_back_only_the_beginning_of_a_character() {
-        assert_eq!(incomplete_suffix(b"abc"), 0);
-        assert_eq!(incomplete_suffix(&"é".as_bytes()[..1]), 1);
-        assert_eq!(incomplete_suffix(&"😀".as_bytes()[..3]), 3);
-        assert_eq!(incomplete_suffix(&[b'a', 0xff]), 0, "never valid: nothing to wait for");
-        assert_eq!(incomplete_suffix("é".as_bytes()), 0);
-    }
 }

@@ -1,20 +1,26 @@
-//! What one answer shows of both streams: a budget shared between them, cut at line ends, with the
-//! gap named in the text.
+//! What one answer shows of both streams: a budget shared between them, and where the bytes for it are.
+//!
+//! A view is made in two steps. The plan is made while the buffer is locked and touches memory only; what lies in a
+//! file is read afterwards, so neither the pump nor another reader ever waits for it.
 
-use super::stream::{Stream, incomplete_suffix};
+use super::{
+    chars::LONGEST_CHAR,
+    form::Form,
+    show,
+    spill::NotKept,
+    stream::Stream,
+    window::{Pieces, Window},
+};
 
 /// Bytes of each stream that an answer about a running command shows.
 pub const RUNNING_BYTES: usize = 4_000;
-
-/// Bytes of the longest UTF-8 character: a reader always makes way.
-const LONGEST_CHAR: u64 = 4;
 
 /// What an answer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The end of each stream.
     Tail,
-    /// A quarter from the start, three quarters from the end.
+    /// A quarter from the start, three quarters from the end; all from the start where the form is exact.
     HeadAndTail,
     /// From offsets on; a stream without one is left out but for its total.
     From {
@@ -26,12 +32,14 @@ pub enum View {
 }
 
 /// What one answer shows of both streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OutputView {
     /// Standard output.
     pub stdout: StreamView,
     /// Standard error.
     pub stderr: StreamView,
+    /// How the bytes became text.
+    pub form: Form,
 }
 
 impl OutputView {
@@ -43,12 +51,14 @@ impl OutputView {
 }
 
 /// What one answer shows of one stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StreamView {
     /// Exact number of bytes that the stream has produced so far.
     pub total_bytes: u64,
     /// The text; none where only the other stream was asked for.
     pub shown: Option<Shown>,
+    /// What cannot be read any more.
+    pub lost: Option<Lost>,
 }
 
 /// A piece of a stream.
@@ -62,7 +72,7 @@ pub struct Shown {
     pub omitted: Option<Omitted>,
     /// Something that has arrived is not in `text`.
     pub truncated: bool,
-    /// The bytes as text; invalid UTF-8 is replaced.
+    /// The bytes in the form that was asked for.
     pub text: String,
 }
 
@@ -75,24 +85,67 @@ pub struct Omitted {
     pub bytes: u64,
 }
 
-pub(super) fn view(stdout: &Stream, stderr: &Stream, view: View, budget: usize, ended: bool) -> OutputView {
-    let pick = |source: &Stream, from: Option<u64>, share: u64| -> Option<Shown> {
-        match view {
-            View::Tail => Some(tail(source, share.min(RUNNING_BYTES as u64), ended)),
-            View::HeadAndTail => Some(head_and_tail(source, share, ended)),
-            View::From { .. } => from.map(|from| read_from(source, from, share, ended)),
-        }
-    };
+/// Bytes that are kept nowhere.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Absolute offset of the first one.
+    pub from: u64,
+    /// How many.
+    pub bytes: u64,
+    /// Why.
+    pub why: NotKept,
+}
+
+/// How an answer is made of what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) form: Form,
+    /// Nothing more will come.
+    pub(super) ended: bool,
+}
+
+/// What is shown of one stream, and where its bytes are.
+#[derive(Debug)]
+pub(super) struct Plan {
+    total: u64,
+    lost: Option<Lost>,
+    part: Part,
+    /// Bytes of text.
+    share: u64,
+    frame: Frame,
+}
+
+#[derive(Debug)]
+enum Part {
+    Nothing,
+    Tail(Window),
+    Ends { head: Window, tail: Window },
+    From { from: u64, gap: Option<Omitted>, pieces: Pieces },
+}
+
+/// Plans both streams. `budget` is in bytes of text.
+pub(super) fn plan(stdout: &Stream, stderr: &Stream, view: View, budget: usize, frame: Frame) -> (Plan, Plan) {
     let (out_from, err_from) = match view {
         View::From { stdout, stderr } => (stdout, stderr),
         _ => (Some(0), Some(0)),
     };
-    let wanted = |source: &Stream, from: Option<u64>| from.map_or(0, |from| source.total().saturating_sub(from));
+    let wanted = |stream: &Stream, from: Option<u64>| {
+        frame.form.text_bytes(from.map_or(0, |from| stream.total().saturating_sub(from)))
+    };
     let (out_share, err_share) = split(budget as u64, wanted(stdout, out_from), wanted(stderr, err_from));
-    OutputView {
-        stdout: StreamView { total_bytes: stdout.total(), shown: pick(stdout, out_from, out_share) },
-        stderr: StreamView { total_bytes: stderr.total(), shown: pick(stderr, err_from, err_share) },
-    }
+    let one = |stream: &Stream, from: Option<u64>, share: u64| {
+        let share = if view == View::Tail { share.min(RUNNING_BYTES as u64) } else { share };
+        let part = match (view, from) {
+            (_, None) => Part::Nothing,
+            (View::Tail, _) => Part::Tail(end_of(stream, frame.form.source_bytes(share))),
+            (View::HeadAndTail, _) if !frame.form.is_exact() => {
+                Part::Ends { head: start_of(stream, share), tail: end_of(stream, share) }
+            }
+            (_, Some(from)) => part_from(stream, from, share, frame.form),
+        };
+        Plan { total: stream.total(), lost: stream.lost(), part, share, frame }
+    };
+    (one(stdout, out_from, out_share), one(stderr, err_from, err_share))
 }
 
 /// stderr has a quarter for sure; what one stream does not need goes to the other.
@@ -101,136 +154,61 @@ fn split(budget: u64, stdout: u64, stderr: u64) -> (u64, u64) {
     (budget - stderr_share, stderr_share)
 }
 
-fn read_from(stream: &Stream, from: u64, share: u64, ended: bool) -> Shown {
-    let from = stream.char_start(from.min(stream.total()));
-    // Only the tail of what was dropped from memory can be read; what lies before it is a gap.
-    let in_gap = from >= stream.head_end() && from < stream.tail_start();
-    let start = if in_gap { stream.char_start(stream.tail_start()) } else { from };
-    let omitted = in_gap.then(|| Omitted { from, bytes: start - from });
-    let bytes = whole_chars(stream, start, start + share.max(LONGEST_CHAR), ended);
-    let next_offset = start + bytes.len() as u64;
-    let mut text = omitted.map(|gap| format!("{}\n", dropped_line(gap))).unwrap_or_default();
-    text.push_str(&String::from_utf8_lossy(&bytes));
-    Shown { offset: start, next_offset, omitted, truncated: in_gap || next_offset < stream.total(), text }
+fn start_of(stream: &Stream, bytes: u64) -> Window {
+    in_memory(stream, 0, bytes / 4)
 }
 
-fn tail(stream: &Stream, share: u64, ended: bool) -> Shown {
-    let start = tail_from(stream, share);
-    let bytes = whole_chars(stream, start, u64::MAX, ended);
-    let omitted = (start > 0).then_some(Omitted { from: 0, bytes: start });
-    Shown {
-        offset: start,
-        next_offset: start + bytes.len() as u64,
-        omitted,
-        truncated: start > 0,
-        text: String::from_utf8_lossy(&bytes).into_owned(),
-    }
+/// The last bytes, and the one before them: a line may begin right after it.
+fn end_of(stream: &Stream, bytes: u64) -> Window {
+    let from = stream.total().saturating_sub(bytes + 1);
+    in_memory(stream, from, stream.total())
 }
 
-fn head_and_tail(stream: &Stream, share: u64, ended: bool) -> Shown {
-    if stream.total() <= share {
-        return tail(stream, share, ended);
-    }
-    let mut head = whole_chars(stream, 0, share / 4, false);
-    if let Some(line_end) = head.iter().rposition(|b| *b == b'\n') {
-        head.truncate(line_end + 1);
-    }
-    let start = tail_from(stream, share - share / 4);
-    let end = whole_chars(stream, start, u64::MAX, ended);
-    let omitted = Omitted { from: head.len() as u64, bytes: start - head.len() as u64 };
-    let mut text = String::from_utf8_lossy(&head).into_owned();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&omitted_line(omitted));
-    text.push('\n');
-    text.push_str(&String::from_utf8_lossy(&end));
-    Shown { offset: 0, next_offset: start + end.len() as u64, omitted: Some(omitted), truncated: true, text }
+/// Head and tail of a stream are in memory, and larger than an answer.
+fn in_memory(stream: &Stream, from: u64, to: u64) -> Window {
+    let Pieces { start, before, after, total, .. } = stream.pieces_of(from, to);
+    Window { start, bytes: [before, after].concat(), total }
 }
 
-/// Where the last `share` bytes begin: at the start of a line if there is one, else of a character.
-fn tail_from(stream: &Stream, share: u64) -> u64 {
-    let earliest = stream.total().saturating_sub(share).max(if stream.head_end() < stream.tail_start() {
-        stream.tail_start()
-    } else {
-        0
-    });
-    if earliest == 0 {
-        return 0;
+fn part_from(stream: &Stream, from: u64, share: u64, form: Form) -> Part {
+    let from = from.min(stream.total());
+    let lost = stream.lost();
+    let gap = lost.as_ref().filter(|lost| (lost.from..lost.from + lost.bytes).contains(&from));
+    let gap = gap.map(|lost| Omitted { from, bytes: lost.from + lost.bytes - from });
+    let start = gap.map_or(from, |gap| gap.from + gap.bytes);
+    // A character may have begun before, unless what stands there is lost.
+    let earliest = lost.filter(|lost| start >= lost.from).map_or(0, |lost| lost.from + lost.bytes);
+    let before = start.saturating_sub(LONGEST_CHAR - 1).max(earliest);
+    let pieces = stream.pieces_of(before, start + form.source_bytes(share) + 2 * LONGEST_CHAR);
+    Part::From { from: start, gap, pieces }
+}
+
+impl Plan {
+    /// Reads what is in a file and makes the text.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(super) async fn show(self) -> Result<StreamView, NotKept> {
+        let (share, frame) = (self.share, self.frame);
+        let shown = match self.part {
+            Part::Nothing => None,
+            Part::Tail(window) => Some(show::fit(share, frame.form, |bytes| show::tail(&window, bytes, frame))),
+            Part::Ends { head, tail } => {
+                Some(show::fit(share, frame.form, |bytes| show::ends(&head, &tail, bytes, frame)))
+            }
+            Part::From { from, gap, pieces } => {
+                let window = pieces.load().await?;
+                Some(show::fit(share, frame.form, |bytes| show::from(&window, from, gap, bytes, frame)))
+            }
+        };
+        Ok(StreamView { total_bytes: self.total, shown, lost: self.lost })
     }
-    // A line may begin right there, so the byte before is looked at too.
-    let before = stream.range(earliest - 1, stream.total());
-    match before.iter().position(|b| *b == b'\n') {
-        Some(line_end) if line_end + 1 < before.len() => earliest + line_end as u64,
-        _ => match stream.char_start(earliest) {
-            start if start < earliest => next_char(stream, earliest),
-            _ => earliest,
-        },
-    }
-}
-
-/// The first character boundary at or after `offset`, which lies inside a character.
-fn next_char(stream: &Stream, offset: u64) -> u64 {
-    (offset..offset + 4).find(|at| stream.char_start(*at) == *at).unwrap_or(offset)
-}
-
-/// The bytes from `from` to `to`, without a last character that is cut. One that may still be
-/// completed is left for the next read; once the stream has `ended` it is shown as it is.
-fn whole_chars(stream: &Stream, from: u64, to: u64, ended: bool) -> Vec<u8> {
-    let mut bytes = stream.range(from, to);
-    let at_end = from + bytes.len() as u64 == stream.total();
-    if !(at_end && ended) {
-        bytes.truncate(bytes.len() - incomplete_suffix(&bytes));
-    }
-    bytes
-}
-
-fn omitted_line(gap: Omitted) -> String {
-    format!("[... {} bytes omitted; read on from offset {} ...]", gap.bytes, gap.from)
-}
-
-fn dropped_line(gap: Omitted) -> String {
-    format!("[... {} bytes from offset {} are no longer kept ...]", gap.bytes, gap.from)
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    fn stream(bytes: &[u8]) -> Stream {
-        let mut stream = Stream::default();
-        stream.append(bytes);
-        stream
-    }
-
-    fn lines(count: usize) -> String {
-        (1..=count).map(|i| format!("{i}\n")).collect()
-    }
-
-    #[test]
-    fn short_output_is_shown_whole() {
-        let shown = view(&stream(b"out"), &stream(b"err"), View::HeadAndTail, 16_000, true);
-        assert!(!shown.truncated());
-        assert_eq!(shown.stdout.shown.unwrap().text, "out");
-        assert_eq!(shown.stderr.shown.unwrap().next_offset, 3);
-    }
-
-    #[test]
-    fn long_output_is_cut_at_line_ends_and_says_where_to_read_on() {
-        let text = lines(100_000);
-        let out = stream(text.as_bytes());
-        let shown = view(&out, &Stream::default(), View::HeadAndTail, 16_000, true).stdout.shown.unwrap();
-        let gap = shown.omitted.unwrap();
-        let (head, tail) = shown.text.split_once("[...").unwrap();
-        let (line, tail) = tail.split_once("...]\n").unwrap();
-        assert!(line.contains(&gap.from.to_string()) && line.contains(&gap.bytes.to_string()));
-        assert_eq!(head, &text[..head.len()]);
-        assert!(head.ends_with('\n') && text.ends_with(tail));
-        assert_eq!(text.as_bytes()[text.len() - tail.len() - 1], b'\n', "the tail begins with a whole line");
-        assert_eq!(head.len() as u64 + gap.bytes + tail.len() as u64, text.len() as u64);
-        assert!(head.len() + tail.len() <= 16_000 && head.len() > 3_900 && tail.len() > 11_900);
-    }
 
     #[test]
     fn stderr_keeps_a_quarter_and_lends_what_it_does_not_need() {
@@ -238,46 +216,5 @@ mod tests {
         assert_eq!(split(16_000, 100_000, 10), (15_990, 10));
         assert_eq!(split(16_000, 100, 100_000), (100, 15_900));
         assert_eq!(split(16_000, 0, 0), (16_000, 0));
-    }
-
-    #[test]
-    fn reading_on_by_offset_gives_every_byte_once() {
-        let text = "aé€😀\n".repeat(3_000);
-        let out = stream(text.as_bytes());
-        let (mut from, mut read) = (0, String::new());
-        while from < out.total() {
-            let shown = read_from(&out, from, 1_001, true);
-            assert_eq!(shown.offset, from);
-            read.push_str(&shown.text);
-            from = shown.next_offset;
-        }
-        assert_eq!(read, text);
-    }
-
-    #[test]
-    fn an_offset_in_what_was_dropped_says_so_and_goes_on_after_it() {
-        let out = stream(lines(1_000_000).as_bytes());
-        let shown = read_from(&out, 100_000, 1_000, true);
-        assert_eq!(shown.offset, out.tail_start());
-        assert_eq!(shown.omitted, Some(Omitted { from: 100_000, bytes: out.tail_start() - 100_000 }));
-        assert!(shown.truncated && shown.text.contains("no longer kept"));
-    }
-
-    #[test]
-    fn a_character_in_flight_waits_for_its_rest_until_the_end() {
-        let mut out = stream("é€".as_bytes().split_last().unwrap().1);
-        assert_eq!(tail(&out, 4_000, false).text, "é");
-        assert_eq!(tail(&out, 4_000, false).next_offset, 2);
-        assert_eq!(tail(&out, 4_000, true).text, "é\u{fffd}");
-        out.append(&"€".as_bytes()[2..]);
-        assert_eq!(read_from(&out, 2, 4_000, false).text, "€");
-    }
-
-    #[test]
-    fn offsets_are_clamped_and_invalid_bytes_survive() {
-        let out = stream(&[0xff, 0xfe, b'a']);
-        assert_eq!(read_from(&out, 99, 10, true).offset, 3);
-        assert_eq!(read_from(&out, 0, 10, true).text, "\u{fffd}\u{fffd}a");
-        assert_eq!(read_from(&out, 0, 1, false).next_offset, 3, "a reader always makes way by a whole character");
     }
 }

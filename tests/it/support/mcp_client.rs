@@ -141,6 +141,11 @@ impl McpClient {
         self.service.peer()
     }
 
+    /// The process id of a server behind stdio.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(ServerProcess::pid).expect("a process")
+    }
+
     /// What a server behind stdio has logged.
     pub(crate) fn stderr(&self) -> String {
         self.process.as_ref().map(ServerProcess::stderr).unwrap_or_default()

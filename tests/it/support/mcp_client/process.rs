@@ -47,6 +47,11 @@ impl ServerProcess {
         self.home.path()
     }
 
+    /// Its id, until it has ended.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// What it wrote to stderr so far.
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().expect("no panic")).into_owned()
