@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use ssh_mcp::config::{Args, Environment, Settings, document};
+use ssh_mcp::config::{Args, Environment, Settings, document, vars};
 
 /// Compares a document with what the code says; `UPDATE_DOCS=1` rewrites it instead.
 fn assert_current(name: &str, expected: &str) {
