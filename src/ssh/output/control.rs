@@ -179,7 +179,7 @@ mod tests {
         shows("\u{1b}", "\\u{1b}");
         shows("\u{1b}P\u{1b}[31mred\u{7}", "\\u{1b}Pred\\u{7}");
         let long = format!("\u{1b}]52;c;{}\u{7}", "A".repeat(STRING_BYTES));
-        shows(&long, &long.escape_debug().to_string().replace("\\u{7}", "\\u{7}"));
+        shows(&long, &long.escape_debug().to_string());
         shows(format!("\u{1b}[{}m", "1".repeat(300)), &format!("\\u{{1b}}[{}m", "1".repeat(300)));
     }
 

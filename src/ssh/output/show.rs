@@ -88,7 +88,7 @@ fn tail_from(window: &Window, bytes: u64, form: Form) -> u64 {
 
 /// The bytes from `from` to `to`, without a last character or sequence that is cut. One that may still be completed is
 /// left for the next read; once the stream has ended it is shown as it is. A reader always makes way.
-fn whole<'a>(window: &'a Window, from: u64, to: u64, frame: Frame) -> &'a [u8] {
+fn whole(window: &Window, from: u64, to: u64, frame: Frame) -> &[u8] {
     let bytes = window.get(from, to);
     let at_end = from + bytes.len() as u64 == window.total;
     if at_end && frame.ended {

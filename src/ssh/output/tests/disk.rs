@@ -56,7 +56,7 @@ async fn the_limit_of_all_commands_is_shared_and_freed_with_the_command() {
     pump(&other, Source::Stdout, &vec![b'x'; 4 << 20]).await;
     assert!(matches!(lost(&one).await.unwrap().why, NotKept::TotalLimit));
     assert!(matches!(lost(&other).await.unwrap().why, NotKept::TotalLimit));
-    assert_eq!(free(&store)[0], false);
+    assert!(!free(&store)[0]);
     drop(one);
     assert_eq!(free(&store).iter().filter(|free| **free).count(), 8);
 }
