@@ -2,8 +2,11 @@
 //!
 //! The pump appends; pollers and waiters read the same buffer. No I/O happens here.
 
+mod line;
+mod pattern;
 mod stream;
 mod view;
+mod wait;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +14,11 @@ use tokio::sync::watch;
 
 use self::stream::Stream;
 pub use self::{
+    line::{LINE_CHARS, Latest},
+    pattern::{MAX_PATTERN_BYTES, Pattern, PatternError},
     stream::{HEAD_BYTES, TAIL_BYTES},
     view::{Omitted, OutputView, RUNNING_BYTES, Shown, StreamView, View},
+    wait::{Found, LINE_BYTES, Watcher},
 };
 
 /// Which stream of a command.
