@@ -8,6 +8,8 @@ pub mod arguments;
 pub mod commands;
 pub mod failure;
 pub mod hints;
+pub mod mask;
+pub mod resources;
 pub mod schema;
 pub mod server;
 pub mod texts;

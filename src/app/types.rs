@@ -1,16 +1,20 @@
 //! What each verb is asked for, and what it answers.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Compression,
     ssh::{
-        async_command::{CommandInfo, Status},
+        async_command::{Command, CommandInfo, Status},
         client::HostKeyInfo,
         ids::SessionId,
-        output::OutputView,
+        output::{Found, OutputView, Pattern},
         session::SessionInfo,
     },
 };
@@ -91,6 +95,35 @@ pub struct OutputRequest {
     pub stderr_offset: Option<u64>,
     /// Bytes of text, both streams together.
     pub max_bytes: Option<usize>,
+    /// Wait at most until this appears.
+    pub until: Option<Pattern>,
+}
+
+/// Who waits for a verb.
+#[derive(Clone, Debug, Default)]
+pub struct Waiter {
+    /// Fires when the caller gives the call up.
+    pub cancel: CancellationToken,
+    /// The command that the verb waits for, as soon as it is known.
+    pub command: Awaited,
+}
+
+/// A place for the command that a verb waits for. Whoever waits for the verb may look at its output
+/// meanwhile: the verb tells nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited(Arc<OnceLock<Arc<Command>>>);
+
+impl Awaited {
+    /// Notes the command; the first one stays.
+    pub(super) fn note(&self, command: &Arc<Command>) {
+        let _ = self.0.set(command.clone());
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn get(&self) -> Option<&Command> {
+        self.0.get().map(Arc::as_ref)
+    }
 }
 
 /// A command with its output.
@@ -102,6 +135,8 @@ pub struct CommandView {
     pub output: OutputView,
     /// The wait was cut to this.
     pub wait_limited_to: Option<Duration>,
+    /// What was waited for: none where nothing was, `Some(None)` where it did not appear.
+    pub until: Option<Option<Found>>,
 }
 
 /// What `commands` is asked for.

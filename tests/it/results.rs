@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 use ssh_mcp::{
-    app::{App, Cancelled, CommandPage, Disconnected},
+    app::{App, Cancelled, CommandPage, CommandView, Disconnected},
     error::{Code, Detail, Details},
     mcp::{
         commands::{self, command, forward, session, tool::Reply},
@@ -15,7 +15,7 @@ use ssh_mcp::{
     ssh::{
         async_command::{CommandInfo, Status},
         ids::{Owner, SessionId},
-        output::StreamView,
+        output::{Found, Source, StreamView},
     },
 };
 
@@ -42,6 +42,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         || samples::view(samples::running("make"), samples::stream("a"), StreamView { total_bytes: 7, shown: None });
     let lost = || samples::view(failed(samples::completed("make", 0)), samples::stream("a"), samples::stream(""));
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
+    let found = Found { source: Source::Stderr, end: 7, line: "ready".into() };
+    let waited = |until| CommandView { until: Some(until), ..running() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
         Disconnected { session_id: SessionId::random(), was_open: true, commands_cancelled: 2, forwards_closed: 1 };
@@ -51,6 +53,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         ("ssh_execute", wire(command::execute_reply(running()))),
         ("ssh_execute", wire(command::execute_reply(lost()))),
         ("ssh_execute_async", wire(command::start_reply(&samples::running("make")))),
+        ("ssh_get_command_output", wire(command::output_reply(waited(None)))),
+        ("ssh_get_command_output", wire(command::output_reply(waited(Some(found.clone()))))),
         ("ssh_get_command_output", wire(command::output_reply(ended()))),
         ("ssh_get_command_output", wire(command::output_reply(running()))),
         ("ssh_get_command_output", wire(command::output_reply(lost()))),
@@ -316,6 +320,31 @@ fn commands_are_echoed_to_200_characters() {
     assert_eq!((echoed.chars().count(), echoed.ends_with("ä…")), (200, true));
     let value = wire(command::start_reply(&samples::running(&"ä".repeat(200))));
     assert_eq!(value["command"], "ä".repeat(200));
+}
+
+#[test]
+fn a_start_that_waited_has_the_fields_of_a_look_at_the_command() {
+    let found = Found { source: Source::Stdout, end: 7, line: "ready".into() };
+    let view = samples::view(samples::running("make"), samples::stream("is ready"), samples::stream(""));
+    let value = wire(command::started_until_reply(CommandView { until: Some(Some(found)), ..view }));
+    assert_eq!(misfits(&output_schema("ssh_get_command_output"), &value, ""), Vec::<String>::new());
+    let own = output_schema("ssh_execute_async");
+    assert_eq!(misfits(&own, &value, ""), Vec::<String>::new());
+    let waited = output_schema("ssh_get_command_output");
+    let known = |name: &&str| own["properties"].get(*name).or_else(|| waited["properties"].get(*name)).is_some();
+    assert_eq!(keys(&value).into_iter().filter(|name| !known(name)).collect::<Vec<_>>(), Vec::<&str>::new());
+    let head: Vec<_> = keys(&value).into_iter().take(5).collect();
+    assert_eq!(head, ["command_id", "status", "until_matched", "matched_in", "matched_end_offset"]);
+    assert_eq!(keys(&value).last(), Some(&"stdout"));
+}
+
+#[test]
+fn a_wait_in_vain_says_how_to_wait_on() {
+    let view = samples::view(samples::running("make"), samples::stream(""), samples::stream(""));
+    let value = wire(command::output_reply(CommandView { until: Some(None), ..view }));
+    assert_eq!((&value["until_matched"], value.get("matched_line")), (&json!(false), None));
+    let hint = value["hint"].as_str().unwrap();
+    assert!(hint.contains("has not appeared yet") && hint.contains("same until"), "{hint}");
 }
 
 #[test]

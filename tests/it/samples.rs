@@ -144,5 +144,10 @@ pub(crate) fn long_stream() -> StreamView {
 }
 
 pub(crate) fn view(info: CommandInfo, stdout: StreamView, stderr: StreamView) -> CommandView {
-    CommandView { info, output: OutputView { stdout, stderr }, wait_limited_to: Some(Duration::from_secs(45)) }
+    CommandView {
+        info,
+        output: OutputView { stdout, stderr },
+        wait_limited_to: Some(Duration::from_secs(45)),
+        until: None,
+    }
 }

@@ -2,24 +2,31 @@
 //! `ssh_cancel_command`.
 
 pub mod list;
+mod start;
+mod until;
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::start::start;
+pub use self::{
+    start::{StartParams, StartResult, start_reply, started_until_reply},
+    until::{UntilParams, UntilResult},
+};
 use super::tool::{Call, Reply};
 use crate::{
     app::{Cancelled, CommandRequest, CommandView, OutputRequest},
     mcp::{
         failure::Failure,
-        hints,
-        types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
+        hints, mask,
+        types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed},
     },
     ssh::async_command::{CommandInfo, Status},
 };
 
-/// Parameters of `ssh_execute` and `ssh_execute_async`.
+/// Parameters of `ssh_execute`, and of `ssh_execute_async` among others.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ExecuteParams {
     /// session_id from ssh_connect (a UUID, not the name)
@@ -59,59 +66,27 @@ pub struct ExecuteResult {
 
 pub(super) async fn execute(call: Call, params: ExecuteParams) -> Result<Reply<ExecuteResult>, Failure> {
     let (session, request) = params.request();
-    Ok(execute_reply(call.app.run(&call.owner, &session, request, &call.cancel).await?))
+    Ok(execute_reply(call.app.run(&call.owner, &session, request, &call.waiter).await?))
 }
 
 /// The answer of `ssh_execute`.
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
-    let hint = hint(&view);
+    let (hint, notices) = (hint(&view), password_notices(&view.info));
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
-    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint)
+    Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
 
 fn hint(view: &CommandView) -> Option<String> {
     let stderr = view.output.stderr.shown.as_ref().map_or("", |shown| &shown.text);
-    hints::for_command(&view.info, stderr)
+    until::hint(view).or_else(|| hints::for_command(&view.info, stderr))
 }
 
-/// Result of `ssh_execute_async`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct StartResult {
-    /// The command.
-    pub command_id: String,
-    /// Where it runs.
-    #[serde(flatten)]
-    pub place: Place,
-    /// The command line, cut to 200 characters.
-    pub command: String,
-    /// When it was started.
-    pub started_at: String,
-    /// How long it may run.
-    pub timeout_secs: u64,
-    /// When it will be ended.
-    pub message: String,
-}
-
-pub(super) async fn start(call: Call, params: ExecuteParams) -> Result<Reply<StartResult>, Failure> {
-    let (session, request) = params.request();
-    Ok(start_reply(&call.app.start(&call.owner, &session, request).await?))
-}
-
-/// The answer of `ssh_execute_async`.
-#[must_use]
-pub fn start_reply(info: &CommandInfo) -> Reply<StartResult> {
-    let timeout_secs = ceil_secs(info.timeout);
-    let end = info.started_at + info.timeout;
-    Reply::from(StartResult {
-        command_id: info.id.to_string(),
-        place: Place::new(info.session_id, &info.target),
-        command: echoed(&info.command),
-        started_at: time(info.started_at),
-        timeout_secs,
-        message: format!("started; it will be ended after {timeout_secs} s, at {}, if it still runs then", time(end)),
-    })
-    .hint(Some("Next: ssh_get_command_output with this command_id and wait=true.".into()))
+/// What the caller of a command line with a password should know.
+fn password_notices(info: &CommandInfo) -> Vec<String> {
+    let notice = "The command line holds a password: it went through the model and stands in the conversation. Ask the \
+                  user for a way without (NOPASSWD, a key), and to change it.";
+    mask::holds_password(&info.command).then(|| notice.to_owned()).into_iter().collect()
 }
 
 /// Parameters of `ssh_get_command_output`.
@@ -132,23 +107,31 @@ pub struct OutputParams {
     /// Bytes of output in the answer (default {output_bytes}; less while running without offsets)
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
+    /// What to wait for.
+    #[serde(flatten)]
+    pub until: UntilParams,
 }
 
 impl OutputParams {
-    fn request(&self) -> OutputRequest {
-        let waits = self.wait.unwrap_or(self.wait_timeout_secs.is_some());
-        OutputRequest {
+    fn request(&self) -> Result<OutputRequest, Failure> {
+        let waits = self.until.is_given() || self.wait.unwrap_or(self.wait_timeout_secs.is_some());
+        Ok(OutputRequest {
             wait: waits.then(|| self.wait_timeout_secs.map(Duration::from_secs)),
             stdout_offset: self.stdout_offset,
             stderr_offset: self.stderr_offset,
             max_bytes: self.max_bytes,
-        }
+            until: self.until.pattern()?,
+        })
     }
 
     /// What was said and has no effect.
     fn notices(&self) -> Vec<String> {
-        let vain = self.wait == Some(false) && self.wait_timeout_secs.is_some();
-        vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned()).into_iter().collect()
+        let notice = match (self.wait, self.until.is_given(), self.wait_timeout_secs) {
+            (Some(false), true, _) => Some("wait=false has no effect with until or until_regex."),
+            (Some(false), false, Some(_)) => Some("wait_timeout_secs has no effect with wait=false."),
+            _ => None,
+        };
+        notice.map(ToOwned::to_owned).into_iter().collect()
     }
 }
 
@@ -158,6 +141,9 @@ pub struct OutputResult {
     /// The command as it stands.
     #[serde(flatten)]
     pub ran: Ran,
+    /// What became of a wait for something in the output.
+    #[serde(flatten)]
+    pub until: Option<UntilResult>,
     /// Offset at which stdout of this answer begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_offset: Option<u64>,
@@ -178,7 +164,7 @@ pub struct OutputResult {
 }
 
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
-    let view = call.app.output(&call.owner, &params.command_id, params.request()).await?;
+    let view = call.app.output(&call.owner, &params.command_id, params.request()?, &call.waiter).await?;
     Ok(output_reply(view).notices(params.notices()))
 }
 
@@ -187,9 +173,10 @@ pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<Out
 pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
     let hint = hint(&view);
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
-    let CommandView { info, output, wait_limited_to } = view;
+    let CommandView { info, output, wait_limited_to, until } = view;
     Reply::from(OutputResult {
         ran,
+        until: UntilResult::of(until.as_ref()),
         stdout_offset: output.stdout.shown.as_ref().map(|shown| shown.offset),
         stderr_offset: output.stderr.shown.as_ref().map(|shown| shown.offset),
         wait_limited_to_secs: wait_limited_to.map(ceil_secs),

@@ -291,7 +291,8 @@ fn found(output: &OutputBuffer, source: Source, pattern: &Pattern, span: Span) -
 
 /// At most [`LINE_BYTES`], without half a character.
 fn cut(line: &str) -> String {
-    line[..line.floor_char_boundary(LINE_BYTES)].to_owned()
+    let end = (0..=line.len().min(LINE_BYTES)).rev().find(|end| line.is_char_boundary(*end));
+    line[..end.unwrap_or(0)].to_owned()
 }
 
 #[cfg(test)]
