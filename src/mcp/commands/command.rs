@@ -95,16 +95,16 @@ pub struct OutputParams {
     /// command_id from ssh_execute_async or ssh_execute
     #[schemars(extend("x-trim" = true))]
     pub command_id: String,
-    /// Wait for its end (default false; true if wait_timeout_secs is given)
+    /// Wait for its end (implied by wait_timeout_secs and until)
     pub wait: Option<bool>,
     /// Longest wait; at most {answer_limit} (the default)
     #[schemars(range(min = 1, max = 86_400), extend("x-zero-unset" = true, "x-cut" = true))]
     pub wait_timeout_secs: Option<u64>,
-    /// Read stdout from here: next_stdout_offset of the last answer
+    /// Read stdout from here (the last next_stdout_offset)
     pub stdout_offset: Option<u64>,
-    /// Read stderr from here: next_stderr_offset of the last answer
+    /// Read stderr from here (the last next_stderr_offset)
     pub stderr_offset: Option<u64>,
-    /// Bytes of output in the answer (default {output_bytes}; less while running without offsets)
+    /// Bytes of output in the answer (default {output_bytes})
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
     /// What to wait for.

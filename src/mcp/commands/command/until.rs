@@ -16,9 +16,9 @@ use crate::{
 /// Parameters of every tool that can wait for something in the output.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct UntilParams {
-    /// Wait only until this text appears in stdout or stderr
+    /// Wait until this text appears in the output
     pub until: Option<String>,
-    /// The same with a regular expression, line by line
+    /// The same with a regular expression (by lines)
     pub until_regex: Option<String>,
 }
 
