@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::types::{
     Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
-    Connected, Disconnected, Health, OutputRequest, Waiter,
+    Connected, Disconnected, Health, OutputRequest, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;

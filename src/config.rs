@@ -50,6 +50,10 @@ pub struct SshSettings {
     pub compression: Compression,
     /// An idle session is closed after this time.
     pub inactivity_timeout: Duration,
+    /// A lost connection is replaced at the next use of its session.
+    pub reconnect: bool,
+    /// Connections that one session opens for its commands.
+    pub max_connections: usize,
     /// Background commands running at once per session.
     pub max_commands: usize,
     /// Socket of the SSH agent (`SSH_AUTH_SOCK`).
@@ -130,6 +134,8 @@ impl SshSettings {
             retry_delay: layers.millis(&vars::RETRY_DELAY),
             compression: layers.compression(&vars::COMPRESSION),
             inactivity_timeout: layers.seconds(&vars::INACTIVITY_TIMEOUT),
+            reconnect: layers.boolean(&vars::RECONNECT),
+            max_connections: layers.whole(&vars::MAX_CONNECTIONS),
             max_commands: layers.whole(&vars::MAX_COMMANDS),
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),

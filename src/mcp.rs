@@ -9,6 +9,7 @@ pub mod commands;
 pub mod failure;
 pub mod hints;
 pub mod mask;
+pub mod notices;
 pub mod resources;
 pub mod schema;
 pub mod server;

@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest, Waiter,
+    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest, Until,
+    Waiter,
 };
 use crate::ssh::{
     Error,
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
-    output::{Found, Pattern, View, Watcher},
+    output::{Pattern, View, Watcher},
     session::Session,
 };
 
@@ -80,8 +81,8 @@ impl App {
         let answer_by = Instant::now() + self.settings.answers.limit;
         let command = self.started(owner, session, request)?;
         waiter.command.note(&command);
-        let found = appears(&command, pattern, (Some(0), Some(0)), answer_by).await;
-        Ok(CommandView { until: Some(found), ..self.whole_view(&command) })
+        let until = appears(&command, pattern, (Some(0), Some(0)), answer_by).await;
+        Ok(CommandView { until: Some(until), ..self.whole_view(&command) })
     }
 
     fn started(&self, owner: &Owner, session: &str, request: CommandRequest) -> Result<Arc<Command>, Error> {
@@ -224,17 +225,16 @@ fn looked_at(view: Option<View>) -> (Option<u64>, Option<u64>) {
 }
 
 /// Waits until `pattern` appears from the offsets `from` on, the command has ended, or `deadline`.
-async fn appears(
-    command: &Command,
-    pattern: &Pattern,
-    from: (Option<u64>, Option<u64>),
-    deadline: Instant,
-) -> Option<Found> {
+async fn appears(command: &Command, pattern: &Pattern, from: (Option<u64>, Option<u64>), deadline: Instant) -> Until {
     let mut watcher = Watcher::new(pattern, from.0, from.1);
-    tokio::select! {
-        found = watcher.appears(&command.output) => return Some(found),
-        _ = command.ended_by(deadline) => {}
-    }
-    // What came last may not have been looked at yet.
-    watcher.look(&command.output, true).await
+    let found = tokio::select! {
+        found = watcher.appears(&command.output) => Some(found),
+        _ = command.ended_by(deadline) => None,
+    };
+    let found = match found {
+        // What came last may not have been looked at yet.
+        None => watcher.look(&command.output, true).await,
+        found => found,
+    };
+    Until { found, missed_bytes: watcher.missed() }
 }

@@ -31,16 +31,20 @@ impl App {
         check_label("agent_id", request.agent_id.as_deref())?;
         let mut notices = Vec::new();
         let timeout = self.connect_timeout(request.timeout, &mut notices);
+        let deadline = Instant::now() + timeout;
         let reuse_refused = match &request.session_id {
             None => None,
-            Some(id) => match self.reusable(owner, id, &target).await {
-                Ok(session) => return Ok(self.connected(&session, true, None, timeout, notices)),
+            Some(id) => match self.reusable(owner, id, &target, timeout / 2).await {
+                Ok((session, reconnected)) => {
+                    let connected = self.connected(&session, None, timeout, notices);
+                    return Ok(Connected { reused: true, reconnected, ..connected });
+                }
                 Err(why) => Some(why),
             },
         };
         self.check_room(owner, request.name.as_deref(), &target)?;
-        let session = self.open_session(owner, request, target, timeout).await?;
-        Ok(self.connected(&session, false, reuse_refused, timeout, notices))
+        let session = self.open_session(owner, request, target, deadline).await?;
+        Ok(self.connected(&session, reuse_refused, timeout, notices))
     }
 
     fn connect_timeout(&self, asked: Option<Duration>, notices: &mut Vec<String>) -> Duration {
@@ -56,10 +60,10 @@ impl App {
         owner: &Owner,
         request: ConnectRequest,
         target: Target,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<Arc<Session>, Error> {
-        let deadline = Instant::now() + timeout;
-        let spec = self.connect_spec(&request, target).await?;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let spec = self.connect_spec(&request, target, timeout).await?;
         let (connection, retries) = client::connect(&spec, deadline).await;
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {
@@ -75,7 +79,12 @@ impl App {
         Ok(session)
     }
 
-    async fn connect_spec(&self, request: &ConnectRequest, target: Target) -> Result<ConnectSpec, Error> {
+    async fn connect_spec(
+        &self,
+        request: &ConnectRequest,
+        target: Target,
+        timeout: Duration,
+    ) -> Result<ConnectSpec, Error> {
         let ssh = &self.settings.ssh;
         let credentials = match (&request.password, &request.key_path) {
             (Some(password), _) => Credentials::Password(password.clone()),
@@ -90,7 +99,16 @@ impl App {
             first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
         };
         let compression = request.compression.unwrap_or(ssh.compression);
-        Ok(ConnectSpec { target, credentials, retry, compression, known_hosts: self.known_hosts.clone() })
+        Ok(ConnectSpec {
+            target,
+            credentials,
+            retry,
+            compression,
+            known_hosts: self.known_hosts.clone(),
+            timeout,
+            reconnect: ssh.reconnect,
+            max_connections: ssh.max_connections,
+        })
     }
 
     /// Checks before connecting what [`App::admit`] checks again for sure.
@@ -105,6 +123,7 @@ impl App {
             room_for(&session.owner, name, session.target(), &mut others.filter(|other| other.is_open()))
         })?;
         self.tasks.spawn(session.clone().watch());
+        session.tasks.spawn(session.clone().learn_shell());
         if self.shutdown.is_cancelled() {
             let late = session.clone();
             self.tasks.spawn(async move { late.close(EndReason::Shutdown).await });
@@ -112,8 +131,15 @@ impl App {
         Ok(())
     }
 
-    /// The session named by `id`, if it can serve for `target`; else why not.
-    async fn reusable(&self, owner: &Owner, id: &str, target: &Target) -> Result<Arc<Session>, &'static str> {
+    /// The session named by `id`, if it can serve for `target`, and whether it had to connect anew;
+    /// else why not. `bound` leaves time to open another.
+    async fn reusable(
+        &self,
+        owner: &Owner,
+        id: &str,
+        target: &Target,
+        bound: Duration,
+    ) -> Result<(Arc<Session>, bool), &'static str> {
         let session = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id)).ok_or("unknown")?;
         if !session.is_open() {
             return Err("dead");
@@ -122,13 +148,19 @@ impl App {
             return Err("other_target");
         }
         session.touch();
-        if session.check_health().await { Ok(session) } else { Err("dead") }
+        let ready = async {
+            let reconnected = session.connections.ensure().await.ok()?;
+            session.check_health().await.then_some(reconnected)
+        };
+        match tokio::time::timeout(bound, ready).await {
+            Ok(Some(reconnected)) => Ok((session, reconnected)),
+            _ => Err("dead"),
+        }
     }
 
     fn connected(
         &self,
         session: &Arc<Session>,
-        reused: bool,
         reuse_refused: Option<&'static str>,
         timeout: Duration,
         notices: Vec<String>,
@@ -141,7 +173,8 @@ impl App {
         });
         Connected {
             session: self.session_info(session),
-            reused,
+            reused: false,
+            reconnected: false,
             reuse_refused,
             auth_method: session.facts.auth_method,
             host_key: session.facts.host_key.clone(),

@@ -55,6 +55,8 @@ pub struct Connected {
     pub session: SessionInfo,
     /// Whether it was there before.
     pub reused: bool,
+    /// Its connection was lost and opened anew.
+    pub reconnected: bool,
     /// Why the session that was named could not be reused: `unknown`, `dead` or `other_target`.
     pub reuse_refused: Option<&'static str>,
     /// `password`, `publickey` or `agent`.
@@ -135,8 +137,17 @@ pub struct CommandView {
     pub output: OutputView,
     /// The wait was cut to this.
     pub wait_limited_to: Option<Duration>,
-    /// What was waited for: none where nothing was, `Some(None)` where it did not appear.
-    pub until: Option<Option<Found>>,
+    /// What became of a wait for something in the output.
+    pub until: Option<Until>,
+}
+
+/// What became of a wait for something in the output.
+#[derive(Clone, Debug, Default)]
+pub struct Until {
+    /// It, where it appeared.
+    pub found: Option<Found>,
+    /// Bytes that were dropped before they could be looked at.
+    pub missed_bytes: u64,
 }
 
 /// What `commands` is asked for.

@@ -59,6 +59,10 @@ impl<'a> Layers<'a> {
         self.get(var, |text| parse_compression(text.to_str()?)).unwrap_or(Compression::Auto)
     }
 
+    pub(super) fn boolean(&mut self, var: &Var) -> bool {
+        self.get(var, |text| parse_bool(text.to_str()?)).unwrap_or_default()
+    }
+
     pub(super) fn address(&mut self, var: &Var) -> IpAddr {
         self.get(var, |text| parse_address(text.to_str()?)).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
@@ -117,10 +121,16 @@ fn fault(var: &Var, value: &OsStr) -> String {
 }
 
 fn parse_compression(text: &str) -> Option<Compression> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Some(Compression::Auto);
+    }
+    parse_bool(text).map(|on| if on { Compression::On } else { Compression::Off })
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "auto" => Some(Compression::Auto),
-        "true" | "1" | "yes" | "on" => Some(Compression::On),
-        "false" | "0" | "no" | "off" => Some(Compression::Off),
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
 }

@@ -46,6 +46,8 @@ pub enum Kind {
     },
     /// A boolean word or `auto`.
     BoolOrAuto,
+    /// Yes or no.
+    Bool,
     /// An IP address, or `localhost` for 127.0.0.1.
     Address,
     /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
@@ -91,6 +93,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::BoolOrAuto => f.write_str("`true`, `false` or `auto` (or 1/0, yes/no, on/off)"),
+            Self::Bool => f.write_str("`true` or `false` (or 1/0, yes/no, on/off)"),
             Self::Address => f.write_str("an IP address or `localhost`"),
             Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
             Self::AnyPath => f.write_str("a path"),
@@ -184,6 +187,28 @@ mod rows {
         unit: None,
         kind: Kind::Whole { min: 1, max: 1_000 },
         doc: "Background commands that may run at the same time per session.",
+    };
+    pub const MAX_CONNECTIONS: Var = Var {
+        section: "ssh",
+        key: "max_connections",
+        env: "SSH_MAX_CONNECTIONS",
+        option: None,
+        default: DefaultValue::Value("16"),
+        unit: None,
+        kind: Kind::Whole { min: 1, max: 100 },
+        doc: "Connections that one session opens for its commands when the server limits the channels of one \
+              (`MaxSessions`). Each forward has one more.",
+    };
+    pub const RECONNECT: Var = Var {
+        section: "ssh",
+        key: "reconnect",
+        env: "SSH_RECONNECT",
+        option: None,
+        default: DefaultValue::Value("true"),
+        unit: None,
+        kind: Kind::Bool,
+        doc: "A session whose connection was lost connects again at its next use. Nothing is ever run twice. \
+              `false`: the session ends.",
     };
     pub const OUTPUT_LIMIT: Var = Var {
         section: "ssh",
@@ -280,6 +305,8 @@ pub const ALL: &[Var] = &[
     INACTIVITY_TIMEOUT,
     ANSWER_LIMIT,
     MAX_COMMANDS,
+    MAX_CONNECTIONS,
+    RECONNECT,
     OUTPUT_LIMIT,
     KNOWN_HOSTS_FILE,
     AUTH_SOCK,

@@ -225,6 +225,9 @@ pub struct Ran {
     /// Time until it is ended, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_remaining_secs: Option<u64>,
+    /// The connection was lost before and opened anew for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnected: Option<bool>,
     /// What is shown of its output.
     #[serde(flatten)]
     pub page: Page,
@@ -242,6 +245,7 @@ impl From<&CommandView> for Ran {
             duration_ms: millis(info.duration),
             timeout_secs: ceil_secs(info.timeout),
             timeout_remaining_secs: (info.status == Status::Running).then(remaining),
+            reconnected: info.reconnected.then_some(true),
             page: (&view.output).into(),
         }
     }

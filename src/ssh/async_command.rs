@@ -13,11 +13,11 @@ use tracing::Instrument;
 use super::{
     Error,
     client::Target,
-    exec::{self, Cause, Directory, Exec, Exit, Stop},
+    exec::{self, Cause, Exec, Exit, Preamble, Shell, Stop},
     ids::{CommandId, Owner, SessionId},
     output::OutputBuffer,
     registry::Entry,
-    session::{Counted, Place, Session},
+    session::{Counted, Opened, Place, Session},
 };
 
 /// Longest command line: sshd passes it to the shell as one argument, which Linux limits to 128 KiB.
@@ -122,6 +122,12 @@ pub struct CommandInfo {
     pub timed_out: bool,
     /// After a stop: whether the end of the remote process was confirmed.
     pub remote_ended: Option<bool>,
+    /// After a stop: processes that left its session (`setsid`) and go on.
+    pub detached: Vec<u32>,
+    /// It ended, but something that it started still holds its output.
+    pub output_held: bool,
+    /// The connection had to be opened anew for it.
+    pub reconnected: bool,
     /// Why it is `Failed`.
     pub error: Option<Arc<Error>>,
 }
@@ -153,6 +159,9 @@ struct Outcome {
     exit_signal: Option<String>,
     timed_out: bool,
     remote_ended: Option<bool>,
+    detached: Vec<u32>,
+    output_held: bool,
+    reconnected: bool,
     error: Option<Arc<Error>>,
     ended_at: DateTime<Utc>,
     ended: Instant,
@@ -195,27 +204,37 @@ impl Command {
 
     async fn run(&self, session: &Arc<Session>, spec: CommandSpec) -> Outcome {
         let deadline = self.started + self.timeout;
-        let (channel, place) = match self.open(session, deadline).await {
+        let (shell, opened) = match self.open(session, deadline).await {
             Ok(opened) => opened,
             Err(NotOpened::Cancelled) => return self.outcome(Status::Cancelled).with_remote_ended(true),
             Err(NotOpened::Failed(error)) => return self.failed(error),
         };
-        let cwd = spec.cwd.clone().unwrap_or_default();
-        let exec = exec_of(spec);
+        if shell.is_none() && spec.cwd.is_some() {
+            return self
+                .failed(Error::InvalidCommand { what: "cwd cannot be used on this host: its shell is unknown" });
+        }
+        let exec = Exec {
+            preamble: Preamble::new(shell, spec.cwd.as_deref()),
+            command: spec.command,
+            stdin: spec.stdin.into_bytes(),
+        };
         let stop = Stop { deadline, token: self.token.clone() };
-        let exit = exec::run(channel, exec, &self.output, stop).await;
-        self.judge(exit, &place, cwd)
+        let place = &opened.place;
+        let exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
+        let outcome = self.judge(exit, place, spec.cwd.unwrap_or_default());
+        Outcome { reconnected: opened.reconnected, ..outcome }
     }
 
     /// Opens a channel. An opening that is abandoned goes on by itself and closes what it got, since
     /// a channel that nobody owns would stay open on the server.
-    async fn open(
-        &self,
-        session: &Arc<Session>,
-        deadline: Instant,
-    ) -> Result<(super::client::Channel, Place), NotOpened> {
+    async fn open(&self, session: &Arc<Session>, deadline: Instant) -> Result<(Option<Shell>, Opened), NotOpened> {
         let opener = session.clone();
-        let mut opening = Box::pin(async move { opener.connections.open_session().await });
+        let mut opening = Box::pin(async move {
+            // Asked before the channel is opened: Dropbear loses the end of a command whose channel was
+            // open while another one ended.
+            let shell = opener.shell().await;
+            opener.connections.open_session().await.map(|opened| (shell, opened))
+        });
         let abandoned = tokio::select! {
             opened = &mut opening => return opened.map_err(NotOpened::Failed),
             () = self.token.cancelled() => NotOpened::Cancelled,
@@ -224,8 +243,8 @@ impl Command {
         let token = session.token.clone();
         session.tasks.spawn(async move {
             tokio::select! {
-                opened = opening => if let Ok((channel, _place)) = opened {
-                    let _ = channel.close().await;
+                opened = opening => if let Ok((_, opened)) = opened {
+                    let _ = opened.channel.close().await;
                 },
                 () = token.cancelled() => {}
             }
@@ -235,17 +254,22 @@ impl Command {
 
     fn judge(&self, exit: Exit, place: &Place, cwd: String) -> Outcome {
         let target = self.target.clone();
+        let stopped = |status| Outcome {
+            exit_signal: exit.signal.clone(),
+            remote_ended: Some(exit.ended.confirmed),
+            detached: exit.ended.detached.clone(),
+            ..self.outcome(status)
+        };
         match exit.cause {
-            Cause::Ended => {
-                Outcome { exit_status: exit.status, exit_signal: exit.signal, ..self.outcome(Status::Completed) }
-            }
+            Cause::Ended => Outcome {
+                exit_status: exit.status,
+                exit_signal: exit.signal,
+                output_held: exit.output_held,
+                ..self.outcome(Status::Completed)
+            },
             // An exit status after TERM is the answer to the signal, not the result of the command.
-            Cause::TimedOut => Outcome { timed_out: true, exit_signal: exit.signal, ..self.outcome(Status::Completed) }
-                .with_remote_ended(exit.remote_ended),
-            Cause::Stopped => {
-                Outcome { exit_status: exit.status, exit_signal: exit.signal, ..self.outcome(Status::Cancelled) }
-                    .with_remote_ended(exit.remote_ended)
-            }
+            Cause::TimedOut => Outcome { timed_out: true, ..stopped(Status::Completed) },
+            Cause::Stopped => Outcome { exit_status: exit.status, ..stopped(Status::Cancelled) },
             Cause::Lost => self.failed(Error::OutcomeUnknown { target, cause: place.cause() }),
             Cause::NotStarted => self.failed(Error::ConnectionLost { target, cause: place.cause() }),
             Cause::Refused => self.failed(Error::ChannelRefused { target, why: "the request was refused".into() }),
@@ -266,6 +290,9 @@ impl Command {
             exit_signal: None,
             timed_out: false,
             remote_ended: None,
+            detached: Vec::new(),
+            output_held: false,
+            reconnected: false,
             error: None,
             ended_at: Utc::now(),
             ended: Instant::now(),
@@ -309,6 +336,9 @@ impl Command {
             exit_signal: outcome.and_then(|o| o.exit_signal.clone()),
             timed_out: outcome.is_some_and(|o| o.timed_out),
             remote_ended: outcome.and_then(|o| o.remote_ended),
+            detached: outcome.map(|o| o.detached.clone()).unwrap_or_default(),
+            output_held: outcome.is_some_and(|o| o.output_held),
+            reconnected: outcome.is_some_and(|o| o.reconnected),
             error: outcome.and_then(|o| o.error.clone()),
         }
     }
@@ -323,15 +353,6 @@ impl Outcome {
 enum NotOpened {
     Cancelled,
     Failed(Error),
-}
-
-fn exec_of(spec: CommandSpec) -> Exec {
-    let directory = spec.cwd.as_deref().map(Directory::new);
-    let line = match &directory {
-        Some(directory) => directory.line(&spec.command),
-        None => spec.command,
-    };
-    Exec { line, stdin: spec.stdin.into_bytes(), directory }
 }
 
 impl Entry for Command {

@@ -103,6 +103,12 @@ pub struct ConnectSpec {
     pub compression: Compression,
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// The whole of connecting, when it is done again.
+    pub timeout: Duration,
+    /// A lost connection is replaced at the next use.
+    pub reconnect: bool,
+    /// Connections that one session opens for its commands.
+    pub max_connections: usize,
 }
 
 /// One authenticated SSH connection. Ends when dropped.
@@ -111,7 +117,10 @@ pub struct Connection {
     link: Arc<LinkState>,
     /// What the server proved and said while connecting.
     pub facts: Facts,
+    /// The address that was reached.
+    pub(crate) peer: SocketAddr,
     /// Cuts the socket, so that russh's own task ends even when the peer is silent.
+    cut: CancellationToken,
     _cut: DropGuard,
 }
 
@@ -144,25 +153,39 @@ pub(crate) type Channel = russh::Channel<russh::client::Msg>;
 ///
 /// Every [`ClientError`].
 pub async fn connect(spec: &ConnectSpec, deadline: Instant) -> (Result<Connection, ClientError>, u32) {
-    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, deadline)).await
+    connect_to(spec, None, deadline).await
 }
 
-async fn attempt(spec: &ConnectSpec, deadline: Instant) -> Result<Connection, ClientError> {
-    let addresses = resolve(&spec.target).await?;
+/// As [`connect`]; to `peer` and nowhere else, where that is given.
+pub(crate) async fn connect_to(
+    spec: &ConnectSpec,
+    peer: Option<SocketAddr>,
+    deadline: Instant,
+) -> (Result<Connection, ClientError>, u32) {
+    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, peer, deadline)).await
+}
+
+async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant) -> Result<Connection, ClientError> {
+    let addresses = match peer {
+        Some(peer) => vec![peer],
+        None => resolve(&spec.target).await?,
+    };
     let tcp = dial(&spec.target, &addresses, deadline).await?;
+    let peer = tcp.peer_addr().map_err(|error| ClientError::io(&spec.target, error))?;
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
     let link = Arc::new(LinkState::default());
-    let stream = LinkStream::new(tcp, cut, link.clone());
+    let stream = LinkStream::new(tcp, cut.clone(), link.clone());
     let handler = ClientHandler::new(&spec.target, spec.known_hosts.clone(), link.clone());
-    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port)?;
+    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port);
+    let known = known.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
     let config = Arc::new(handler::config(spec.compression, &known));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
         .map_err(|error| error.before_authentication(&spec.target, &link))?;
     let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
     let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
-    Ok(Connection { handle, link, facts, _cut: guard })
+    Ok(Connection { handle, link, facts, peer, cut, _cut: guard })
 }
 
 /// Addresses of the host. Blocking look-up on a thread of its own: its error kinds, which the
@@ -178,7 +201,7 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
         let found = dns_lookup::getaddrinfo(Some(&host), Some(&service), Some(hints))?;
         Ok(found.filter_map(Result::ok).map(|info| info.sockaddr).take(MAX_ADDRESSES).collect::<Vec<_>>())
     });
-    let failed = |temporary| ClientError::Resolve { host: target.host.clone(), temporary };
+    let failed = |temporary| ClientError::Resolve { target: target.clone(), temporary };
     match looked_up.await {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(failed(false)),
         Ok(Ok(addresses)) => Ok(addresses),
@@ -208,10 +231,10 @@ async fn dial(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> R
                 return Ok(tcp);
             }
             Ok(Err(error)) => last = Some(ClientError::io(target, error)),
-            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), last: None }),
+            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), after: share, last: None }),
         }
     }
-    Err(last.unwrap_or_else(|| ClientError::Resolve { host: target.host.clone(), temporary: false }))
+    Err(last.unwrap_or_else(|| ClientError::Resolve { target: target.clone(), temporary: false }))
 }
 
 impl Connection {
@@ -240,7 +263,12 @@ impl Connection {
     /// Whether the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.link.closed.is_cancelled() || self.handle.is_closed()
+        self.cut.is_cancelled() || self.link.closed.is_cancelled() || self.handle.is_closed()
+    }
+
+    /// Ends the connection at once and without a goodbye: its peer does not answer.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
     }
 
     /// Waits for the end of the connection.

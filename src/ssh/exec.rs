@@ -2,29 +2,46 @@
 //!
 //! The pump never waits for a reader: one unread channel would freeze its whole connection.
 
-mod directory;
+mod capture;
+mod cutter;
+mod preamble;
 
-use std::time::Duration;
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::{
+    FutureExt,
+    future::{Fuse, FusedFuture},
+};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client::Msg};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::directory::Directory;
+pub(crate) use self::{
+    capture::capture,
+    preamble::{Preamble, Shell},
+};
+use self::{
+    cutter::{Cutter, HOLD},
+    preamble::Told,
+};
 use super::{
     client::Channel,
     output::{OutputBuffer, Source},
 };
 
-/// How long after TERM the remote process has before KILL.
-const TERM_GRACE: Duration = Duration::from_millis(700);
-/// How long after KILL its end is waited for.
-const KILL_GRACE: Duration = Duration::from_millis(500);
+/// How long after TERM a process that only the signal request can reach has before KILL.
+const SIGNAL_GRACE: Duration = Duration::from_millis(700);
+/// How long a login shell that is still starting may take to tell its process id, when it is to end.
+const MARKER_GRACE: Duration = Duration::from_secs(2);
+/// How long the end of a process is waited for after the last thing that was done to it.
+const LAST_GRACE: Duration = Duration::from_millis(400);
+/// How long ending the process tree may take; it has a shorter limit of its own.
+const END_TREE_TIMEOUT: Duration = Duration::from_secs(3);
 /// After the exit status: how long output may pause before it counts as all there is. A child that
 /// went to the background may hold stdout open for ever.
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
 /// After the exit status: how long output is taken in at most.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_millis(1_500);
 /// stdin is sent in pieces of this size.
 const STDIN_PIECE: usize = 256 << 10;
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, section 5.2).
@@ -32,12 +49,12 @@ const EXTENDED_DATA_STDERR: u32 = 1;
 
 /// What is run.
 pub(crate) struct Exec {
-    /// The line for the login shell.
-    pub(crate) line: String,
+    /// The command line.
+    pub(crate) command: String,
     /// Standard input; end-of-file at once where it is empty.
     pub(crate) stdin: Vec<u8>,
-    /// The directory to run in, if one was asked for.
-    pub(crate) directory: Option<Directory>,
+    /// What stands before it, if anything.
+    pub(crate) preamble: Option<Preamble>,
 }
 
 /// What ends a command from our side.
@@ -54,8 +71,10 @@ pub(crate) struct Exit {
     pub(crate) status: Option<u32>,
     pub(crate) signal: Option<String>,
     pub(crate) cause: Cause,
-    /// After a stop: the remote process was seen to end.
-    pub(crate) remote_ended: bool,
+    /// After a stop: what became of the process tree.
+    pub(crate) ended: Ended,
+    /// It ended, but something that it started still holds its output.
+    pub(crate) output_held: bool,
 }
 
 /// Why the pump stopped.
@@ -77,19 +96,37 @@ pub(crate) enum Cause {
     NoSuchDirectory,
 }
 
-/// Runs `exec` on a fresh channel until it ends or `stop` ends it.
-pub(crate) async fn run(channel: Channel, exec: Exec, output: &OutputBuffer, stop: Stop) -> Exit {
+/// What became of a process tree that was to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Nothing of it runs any more, as far as the host could tell.
+    pub(crate) confirmed: bool,
+    /// Processes that left its session (`setsid`) and go on.
+    pub(crate) detached: Vec<u32>,
+}
+
+/// Runs `exec` on a fresh channel until it ends or `stop` ends it. `end_tree` ends the process tree
+/// of a login shell.
+pub(crate) async fn run<F: Future<Output = Ended>>(
+    channel: Channel,
+    exec: Exec,
+    output: &OutputBuffer,
+    stop: Stop,
+    end_tree: impl Fn(u32) -> F,
+) -> Exit {
     let (mut read, write) = channel.split();
-    let mut pump = Pump::new(&write, output, exec.directory);
-    let asked = tokio::time::timeout_at(stop.deadline, write.exec(true, exec.line.into_bytes())).await;
+    let preamble = exec.preamble.map(Arc::new);
+    let line = preamble.as_ref().map_or_else(|| exec.command.clone(), |preamble| preamble.line(&exec.command));
+    let mut pump = Pump::new(&write, output, preamble);
+    let asked = timeout_at(stop.deadline, write.exec(true, line)).await;
     if !matches!(asked, Ok(Ok(()))) {
         return pump.exit(Cause::NotStarted);
     }
-    let cause = pump.run(&mut read, exec.stdin, &stop).await;
+    let cause = pump.run(&mut read, exec.stdin, &stop, end_tree).await;
     pump.flush();
-    if !pump.closed {
+    if !pump.closed && !pump.lost {
         // The server's own Close is not waited for: russh would not report it.
-        let _ = tokio::time::timeout(KILL_GRACE, write.close()).await;
+        let _ = timeout(LAST_GRACE, write.close()).await;
     }
     pump.exit(cause)
 }
@@ -97,165 +134,246 @@ pub(crate) async fn run(channel: Channel, exec: Exec, output: &OutputBuffer, sto
 struct Pump<'a> {
     write: &'a ChannelWriteHalf<Msg>,
     output: &'a OutputBuffer,
-    directory: Option<Directory>,
+    stdout: Option<Cutter>,
+    stderr: Option<Cutter>,
+    held_until: Option<Instant>,
+    /// The login shell is to tell its process id.
+    tells_pid: bool,
+    pid: Option<u32>,
+    no_directory: bool,
     status: Option<u32>,
     signal: Option<String>,
+    eof: bool,
     closed: bool,
+    lost: bool,
     refused: bool,
-    /// When the output counts as complete; set with the exit status.
-    drained_at: Option<Instant>,
-    drained_at_most: Option<Instant>,
+    /// Set with the exit: when the output counts as complete, and when at the latest.
+    drain: Option<(Instant, Instant)>,
     stopping: Option<Stopping>,
+    ended: Option<Ended>,
 }
 
-/// The signals of a stop, one after the other.
+/// A stop on its way.
 struct Stopping {
     cause: Cause,
+    step: Step,
+    /// When the next step is due.
     next: Instant,
-    killed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// TERM was asked for by a signal request.
+    Term,
+    /// The process tree is being ended on the host.
+    Tree,
+    /// Nothing more can be done.
+    Last,
 }
 
 impl<'a> Pump<'a> {
-    fn new(write: &'a ChannelWriteHalf<Msg>, output: &'a OutputBuffer, directory: Option<Directory>) -> Self {
+    fn new(write: &'a ChannelWriteHalf<Msg>, output: &'a OutputBuffer, preamble: Option<Arc<Preamble>>) -> Self {
+        let tells_pid = preamble.as_ref().is_some_and(|preamble| preamble.tells_pid());
         Self {
             write,
             output,
-            directory,
+            stdout: preamble.clone().map(|preamble| Cutter::new(preamble, false)),
+            stderr: preamble.map(|preamble| Cutter::new(preamble, true)),
+            held_until: None,
+            tells_pid,
+            pid: None,
+            no_directory: false,
             status: None,
             signal: None,
+            eof: false,
             closed: false,
+            lost: false,
             refused: false,
-            drained_at: None,
-            drained_at_most: None,
+            drain: None,
             stopping: None,
+            ended: None,
         }
     }
 
-    async fn run(&mut self, read: &mut ChannelReadHalf, stdin: Vec<u8>, stop: &Stop) -> Cause {
+    async fn run<F: Future<Output = Ended>>(
+        &mut self,
+        read: &mut ChannelReadHalf,
+        stdin: Vec<u8>,
+        stop: &Stop,
+        end_tree: impl Fn(u32) -> F,
+    ) -> Cause {
         // A writer on a closed channel never returns: it runs beside the reader, never before it.
-        let feed = feed(self.write, stdin);
-        tokio::pin!(feed);
-        let mut fed = false;
-        loop {
+        let mut feed = pin!(feed(self.write, stdin).fuse());
+        let mut tree = pin!(Fuse::terminated());
+        while !self.is_over(tree.is_terminated()) {
             let wake = self.next_wake(stop.deadline);
             tokio::select! {
-                message = read.wait() => match message {
-                    Some(message) => self.take(message),
-                    None if self.closed || self.drained_at.is_some() => return self.ended(),
-                    None => return self.stopping.as_ref().map_or(Cause::Lost, |stopping| stopping.cause),
-                },
-                () = &mut feed, if !fed => fed = true,
+                message = read.wait(), if !self.closed && !self.lost => self.take(message),
+                () = &mut feed, if !feed.is_terminated() => {}
+                ended = &mut tree, if !tree.is_terminated() => self.tree_ended(ended).await,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
-                () = sleep_until(wake) => if let Some(cause) = self.on_wake().await { return cause },
+                () = sleep_until(wake) => self.on_wake(stop.deadline).await,
             }
-            if self.closed || self.refused {
-                return self.ended();
+            if let Some(pid) = self.tree_to_end() {
+                tree.set(end_tree(pid).fuse());
             }
         }
+        self.cause()
     }
 
-    fn take(&mut self, message: ChannelMsg) {
+    fn take(&mut self, message: Option<ChannelMsg>) {
         match message {
-            ChannelMsg::Data { data } => self.output.append(Source::Stdout, &data),
-            ChannelMsg::ExtendedData { data, ext: EXTENDED_DATA_STDERR } => self.take_stderr(&data),
-            ChannelMsg::ExitStatus { exit_status } => {
-                self.status = Some(exit_status);
-                self.begin_drain();
+            Some(ChannelMsg::Data { data }) => self.take_output(Source::Stdout, &data),
+            Some(ChannelMsg::ExtendedData { data, ext: EXTENDED_DATA_STDERR }) => {
+                self.take_output(Source::Stderr, &data);
             }
-            ChannelMsg::ExitSignal { signal_name, .. } => {
-                self.signal = Some(signal_text(&signal_name));
-                self.begin_drain();
-            }
-            ChannelMsg::Failure => self.refused = true,
-            ChannelMsg::Close => self.closed = true,
-            _ => return,
+            Some(ChannelMsg::ExitStatus { exit_status }) => self.status = Some(exit_status),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.signal = Some(signal_text(&signal_name)),
+            Some(ChannelMsg::Failure) => self.refused = true,
+            Some(ChannelMsg::Eof) => self.eof = true,
+            Some(ChannelMsg::Close) => self.closed = true,
+            Some(_) => return,
+            None => self.lost = true,
         }
-        if self.drained_at.is_some() {
-            self.drained_at = Some(Instant::now() + DRAIN_QUIET);
+        if self.status.is_some() || self.signal.is_some() {
+            let now = Instant::now();
+            let (_, latest) = self.drain.unwrap_or((now, now + DRAIN_MAX));
+            self.drain = Some((latest.min(now + DRAIN_QUIET), latest));
         }
     }
 
-    fn take_stderr(&mut self, data: &[u8]) {
-        match &mut self.directory {
-            Some(directory) => directory.filter(data, |bytes| self.output.append(Source::Stderr, bytes)),
-            None => self.output.append(Source::Stderr, data),
+    fn take_output(&mut self, source: Source, data: &[u8]) {
+        let cutter = match source {
+            Source::Stdout => &mut self.stdout,
+            Source::Stderr => &mut self.stderr,
+        };
+        let Some(cutter) = cutter else { return self.output.append(source, data) };
+        match cutter.feed(data, |bytes| append(self.output, source, bytes)) {
+            Some(Told::Pid(pid)) => self.pid = Some(pid),
+            Some(Told::NoDirectory) => self.no_directory = true,
+            None => {}
         }
+        self.held_until = self.holds().then(|| Instant::now() + HOLD);
+    }
+
+    fn holds(&self) -> bool {
+        [&self.stdout, &self.stderr].into_iter().flatten().any(Cutter::holds)
     }
 
     fn flush(&mut self) {
-        if let Some(directory) = &mut self.directory {
-            directory.flush(|bytes| self.output.append(Source::Stderr, bytes));
+        for (cutter, source) in [(&mut self.stdout, Source::Stdout), (&mut self.stderr, Source::Stderr)] {
+            if let Some(cutter) = cutter {
+                cutter.flush(|bytes| append(self.output, source, bytes));
+            }
         }
-    }
-
-    fn begin_drain(&mut self) {
-        let now = Instant::now();
-        self.drained_at = Some(now + DRAIN_QUIET);
-        self.drained_at_most.get_or_insert(now + DRAIN_MAX);
+        self.held_until = None;
     }
 
     /// A command that has ended is drained, not stopped.
     fn may_stop(&self) -> bool {
-        self.stopping.is_none() && self.drained_at.is_none()
+        self.stopping.is_none() && self.drain.is_none()
+    }
+
+    fn is_over(&self, tree_is_done: bool) -> bool {
+        let gone = self.closed || self.lost || self.refused;
+        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at);
+        let given_up = self.stopping.as_ref().is_some_and(|s| s.step == Step::Last && Instant::now() >= s.next);
+        // What the host says of the tree is waited for, even when the shell itself has ended.
+        (gone || drained || given_up) && (tree_is_done || given_up)
     }
 
     fn next_wake(&self, deadline: Instant) -> Instant {
-        match (self.drained_at, self.drained_at_most, &self.stopping) {
-            (Some(quiet), Some(most), _) => quiet.min(most),
-            (_, _, Some(stopping)) => stopping.next,
-            _ => deadline,
-        }
+        let step = match (&self.stopping, self.drain) {
+            (Some(stopping), None) => stopping.next,
+            (Some(stopping), Some((drained, _))) => stopping.next.min(drained.max(Instant::now() + HOLD)),
+            (None, Some((drained, _))) => drained,
+            (None, None) => deadline,
+        };
+        self.held_until.map_or(step, |held| step.min(held))
     }
 
-    async fn on_wake(&mut self) -> Option<Cause> {
-        if self.drained_at.is_some() {
-            return Some(self.ended());
+    async fn on_wake(&mut self, deadline: Instant) {
+        let now = Instant::now();
+        if self.held_until.is_some_and(|held| now >= held) {
+            self.flush();
         }
         match &mut self.stopping {
-            None => {
-                self.begin_stop(Cause::TimedOut).await;
-                None
-            }
-            Some(stopping) if !stopping.killed => {
-                stopping.killed = true;
-                stopping.next = Instant::now() + KILL_GRACE;
+            None if self.drain.is_none() && now >= deadline => self.begin_stop(Cause::TimedOut).await,
+            Some(stopping) if now >= stopping.next && stopping.step != Step::Last => {
+                stopping.step = Step::Last;
+                stopping.next = now + LAST_GRACE;
                 self.signal(Sig::KILL).await;
-                None
             }
-            Some(stopping) => Some(stopping.cause),
+            _ => {}
         }
     }
 
     async fn begin_stop(&mut self, cause: Cause) {
-        self.stopping = Some(Stopping { cause, next: Instant::now() + TERM_GRACE, killed: false });
-        self.signal(Sig::TERM).await;
+        let grace = if self.tells_pid { MARKER_GRACE } else { SIGNAL_GRACE };
+        self.stopping = Some(Stopping { cause, step: Step::Term, next: Instant::now() + grace });
+        // Where the tree can be ended it gets its TERM there: to many programs a second one means "at once".
+        if self.pid.is_none() {
+            self.signal(Sig::TERM).await;
+        }
+    }
+
+    /// The shell whose tree is to be ended now.
+    fn tree_to_end(&mut self) -> Option<u32> {
+        let stopping = self.stopping.as_mut().filter(|stopping| stopping.step == Step::Term)?;
+        let pid = self.pid?;
+        stopping.step = Step::Tree;
+        stopping.next = Instant::now() + END_TREE_TIMEOUT;
+        Some(pid)
+    }
+
+    async fn tree_ended(&mut self, ended: Ended) {
+        if !ended.confirmed {
+            // The script may not have come through; the signal request may.
+            self.signal(Sig::TERM).await;
+            self.signal(Sig::KILL).await;
+        }
+        self.ended = Some(ended);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.step = Step::Last;
+            stopping.next = Instant::now() + LAST_GRACE;
+        }
     }
 
     async fn signal(&self, signal: Sig) {
         // A connection that does not take it in time is as good as lost; the grace goes on either way.
-        let _ = tokio::time::timeout(KILL_GRACE, self.write.signal(signal)).await;
+        let _ = timeout(LAST_GRACE, self.write.signal(signal)).await;
     }
 
-    fn ended(&self) -> Cause {
-        if self.directory.as_ref().is_some_and(Directory::is_missing) {
-            return Cause::NoSuchDirectory;
-        }
+    fn has_ended(&self) -> bool {
+        self.closed || self.status.is_some() || self.signal.is_some()
+    }
+
+    fn cause(&self) -> Cause {
         match &self.stopping {
+            _ if self.no_directory => Cause::NoSuchDirectory,
             _ if self.refused => Cause::Refused,
             Some(stopping) => stopping.cause,
-            None => Cause::Ended,
+            None if self.has_ended() => Cause::Ended,
+            None => Cause::Lost,
         }
     }
 
     fn exit(self, cause: Cause) -> Exit {
-        let remote_ended = self.closed || self.status.is_some() || self.signal.is_some();
-        Exit { status: self.status, signal: self.signal, cause, remote_ended }
+        let seen = Ended { confirmed: self.has_ended(), detached: Vec::new() };
+        let output_held = cause == Cause::Ended && !self.closed && !self.eof && !self.lost;
+        Exit { status: self.status, signal: self.signal, cause, ended: self.ended.unwrap_or(seen), output_held }
+    }
+}
+
+fn append(output: &OutputBuffer, source: Source, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        output.append(source, bytes);
     }
 }
 
 /// Sends stdin and end-of-file.
 async fn feed(write: &ChannelWriteHalf<Msg>, stdin: Vec<u8>) {
-    let mut rest = bytes_of(stdin);
+    let mut rest = bytes::Bytes::from(stdin);
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(STDIN_PIECE));
         if write.data_bytes(piece).await.is_err() {
@@ -263,10 +381,6 @@ async fn feed(write: &ChannelWriteHalf<Msg>, stdin: Vec<u8>) {
         }
     }
     let _ = write.eof().await;
-}
-
-fn bytes_of(stdin: Vec<u8>) -> bytes::Bytes {
-    stdin.into()
 }
 
 /// The name of a signal, without `SIG` (RFC 4254, section 6.10).

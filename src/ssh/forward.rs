@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Mutex as AsyncMutex, Semaphore},
     time::Instant,
 };
 use tracing::Instrument;
@@ -30,6 +30,8 @@ use super::{
 pub const MAX_FORWARDED: usize = 256;
 /// How long the server may take to reach the target.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the goodbye of its connection may take.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Size of each copy buffer; larger ones gain nothing (docs/adr/0002).
@@ -115,30 +117,24 @@ impl Forward {
             ended: OnceLock::new(),
         });
         let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
-        session.tasks.spawn(forward.clone().serve(session.clone(), listener, Arc::new(connection)).instrument(span));
+        let link = Arc::new(Link { connection: AsyncMutex::new(Arc::new(connection)), session: session.clone() });
+        session.tasks.spawn(forward.clone().serve(listener, link).instrument(span));
         Ok(forward)
     }
 
-    async fn serve(self: Arc<Self>, session: Arc<Session>, listener: TcpListener, connection: Arc<Connection>) {
-        let room = Arc::new(Semaphore::new(MAX_FORWARDED));
+    async fn serve(self: Arc<Self>, listener: TcpListener, link: Arc<Link>) {
         tokio::select! {
-            () = self.accept_all(&session, &listener, &connection, &room) => {}
-            () = session.token.cancelled() => {}
-            () = connection.closed() => tracing::warn!(cause = connection.cause(), "forward lost its connection"),
+            () = self.accept_all(&listener, &link) => {}
+            () = link.session.token.cancelled() => {}
         }
         // The port is free again before the record says that the forward has ended.
         drop(listener);
         let _ = self.ended.set(Instant::now());
-        connection.disconnect(Duration::from_millis(100)).await;
+        link.connection.lock().await.disconnect(GOODBYE_TIMEOUT).await;
     }
 
-    async fn accept_all(
-        &self,
-        session: &Arc<Session>,
-        listener: &TcpListener,
-        connection: &Arc<Connection>,
-        room: &Arc<Semaphore>,
-    ) {
+    async fn accept_all(&self, listener: &TcpListener, link: &Arc<Link>) {
+        let room = Arc::new(Semaphore::new(MAX_FORWARDED));
         while let Ok(place) = room.clone().acquire_owned().await {
             let (local, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -148,18 +144,18 @@ impl Forward {
                     continue;
                 }
             };
-            let (spec, connection, token) = (self.spec.clone(), connection.clone(), session.token.clone());
-            let counted = session.forwarded.add();
-            let session_used = session.clone();
+            let (spec, link) = (self.spec.clone(), link.clone());
+            let counted = link.session.forwarded.add();
+            let tasks = link.session.tasks.clone();
             let carrying = async move {
                 tokio::select! {
-                    () = carry(local, peer, &connection, &spec) => {}
-                    () = token.cancelled() => {}
+                    () = carry(local, peer, &link, &spec) => {}
+                    () = link.session.token.cancelled() => {}
                 }
-                session_used.touch();
+                link.session.touch();
                 drop((counted, place));
             };
-            session.tasks.spawn(carrying.in_current_span());
+            tasks.spawn(carrying.in_current_span());
         }
     }
 
@@ -190,6 +186,28 @@ impl Forward {
     }
 }
 
+/// The connection of a forward, and the session that it belongs to.
+struct Link {
+    connection: AsyncMutex<Arc<Connection>>,
+    session: Arc<Session>,
+}
+
+impl Link {
+    /// The connection; a new one where it was lost and the session itself is connected. A forward does
+    /// not reconnect a session: until that is used again, its port refuses.
+    async fn connection(&self) -> Option<Arc<Connection>> {
+        let mut connection = self.connection.lock().await;
+        if connection.is_closed() {
+            if !self.session.connections.is_connected() {
+                return None;
+            }
+            let dialled = self.session.connections.dial(Instant::now() + OPEN_TIMEOUT).await;
+            *connection = Arc::new(dialled.inspect_err(|error| tracing::warn!(%error, "forward cannot connect")).ok()?);
+        }
+        Some(connection.clone())
+    }
+}
+
 async fn listen(port: u16) -> Result<TcpListener, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Error::PortInUse { port },
@@ -199,7 +217,8 @@ async fn listen(port: u16) -> Result<TcpListener, Error> {
 }
 
 /// Carries one connection; each side's end of stream is passed on by itself.
-async fn carry(mut local: TcpStream, peer: SocketAddr, connection: &Connection, spec: &ForwardSpec) {
+async fn carry(mut local: TcpStream, peer: SocketAddr, link: &Link, spec: &ForwardSpec) {
+    let Some(connection) = link.connection().await else { return };
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn Nagle's algorithm off");
     }

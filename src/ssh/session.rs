@@ -5,6 +5,7 @@
 
 mod connections;
 mod counter;
+mod stop;
 
 use std::{
     fmt,
@@ -13,17 +14,24 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
+use self::stop::{GRACE, SHORT_GRACE, Stopper};
 pub(crate) use self::{
-    connections::{Connections, Place},
+    connections::{Connections, Opened, Place},
     counter::{Counted, Counter},
+    stop::STOP_TIMEOUT,
 };
 use super::{
     Error,
     client::{ConnectSpec, Connection, Facts, Target},
     error::ClosedSession,
+    exec::{Ended, Shell, capture},
     forward::ForwardInfo,
     ids::{Owner, SessionId},
     registry::Entry,
@@ -31,8 +39,12 @@ use super::{
 
 /// How long a health check waits for the server.
 pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the tasks of a session have to end when it is closed; covers TERM, KILL and their graces.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_600);
+/// How long the tasks of a session have to end when it is closed; covers the end of its commands.
+const CLOSE_TIMEOUT: Duration = STOP_TIMEOUT.saturating_add(Duration::from_millis(200));
+/// How often further connections are looked at that nothing uses any more.
+const UPKEEP: Duration = Duration::from_secs(10);
+/// How long the login shell may take to say which one it is. Then commands go as they are.
+const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the goodbye to the server may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -75,6 +87,9 @@ pub struct Session {
     pub(crate) background: Counter,
     /// Connections open through forwards.
     pub(crate) forwarded: Counter,
+    /// The login shell; none where it cannot be told, and commands go as they are.
+    shell: OnceCell<Option<Shell>>,
+    stopper: Stopper,
     /// One forward is opened at a time.
     pub(crate) forwarding: tokio::sync::Mutex<()>,
     last_used: Mutex<Instant>,
@@ -96,7 +111,7 @@ pub enum EndReason {
     Disconnected,
     /// Nobody used it for the inactivity timeout.
     Idle,
-    /// The connection was lost.
+    /// The connection was lost and not replaced.
     Lost(String),
     /// This process ended.
     Shutdown,
@@ -175,6 +190,8 @@ impl Session {
             running: Counter::default(),
             background: Counter::default(),
             forwarded: Counter::default(),
+            shell: OnceCell::new(),
+            stopper: Stopper::default(),
             forwarding: tokio::sync::Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             health: Mutex::new((now, true)),
@@ -185,7 +202,7 @@ impl Session {
     /// Host, port and user.
     #[must_use]
     pub fn target(&self) -> &Target {
-        &self.connections.spec().target
+        self.connections.target()
     }
 
     /// Whether it is open.
@@ -247,11 +264,12 @@ impl Session {
             tokio::select! {
                 // Finishes what a caller who went away may have begun; the first reason stays.
                 () = self.token.cancelled() => return self.close(EndReason::Shutdown).await,
-                cause = self.connections.lost() => return self.close(EndReason::Lost(cause)).await,
-                () = sleep_until(idle_at) => {
+                cause = self.connections.ended() => return self.close(EndReason::Lost(cause)).await,
+                () = sleep_until(idle_at.min(Instant::now() + UPKEEP)) => {
                     if self.is_idle() {
                         return self.close(EndReason::Idle).await;
                     }
+                    self.connections.close_unused(GOODBYE_TIMEOUT).await;
                 }
             }
         }
@@ -274,6 +292,41 @@ impl Session {
 
     fn last_used(&self) -> Instant {
         *self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The login shell of the host, asked once. None where commands have to go as they are: a forced
+    /// command, an appliance, Windows.
+    pub(crate) async fn shell(&self) -> Option<Shell> {
+        let asked = self.shell.get_or_try_init(|| self.ask_shell()).await;
+        // A question that got lost is asked again by the next command.
+        asked.ok().copied().flatten()
+    }
+
+    /// Asks for the login shell before the first command has to.
+    pub async fn learn_shell(self: Arc<Self>) {
+        tokio::select! {
+            _ = self.shell() => {}
+            () = self.token.cancelled() => {}
+        }
+    }
+
+    async fn ask_shell(&self) -> Result<Option<Shell>, Error> {
+        let nonce = Uuid::new_v4().simple().to_string();
+        let opened = self.connections.open_session().await?;
+        let deadline = Instant::now() + SHELL_TIMEOUT;
+        let answer = capture(opened.channel, &format!("echo {nonce} $SHELL"), "", deadline).await;
+        let said = answer.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix(&nonce));
+        Ok(said.and_then(Shell::of))
+    }
+
+    /// Ends the process tree of the login shell `pid`, whose channel holds `place`.
+    pub(crate) async fn stop(&self, place: &Place, pid: u32) -> Ended {
+        let grace = if self.ends_with_the_process() { SHORT_GRACE } else { GRACE };
+        self.stopper.stop(&self.connections, place, pid, grace).await
+    }
+
+    fn ends_with_the_process(&self) -> bool {
+        self.end.get().is_some_and(|end| end.reason == EndReason::Shutdown)
     }
 
     /// Ends the session with all that belongs to it: commands are stopped and keep the output they

@@ -68,6 +68,8 @@ where
     let mut writing = Owned::spawn(write(output, answers, refused, written.clone()));
 
     tokio::select! {
+        // In this order: the end of stdin ends the conversation too, and the log says which of them came first.
+        biased;
         () = reading.ended() => info!("stdin ended"),
         () = writing.ended() => warn!("stdout is closed"),
         () = talking.ended() => {}

@@ -4,12 +4,15 @@
 
 mod architecture;
 mod arguments;
+mod auth;
 mod config;
+mod connect;
 mod docs;
 mod docs_api;
 mod embedded_host;
 mod guard;
 mod hints;
+mod host_key;
 mod http;
 mod mask;
 mod mcp_server;
@@ -19,6 +22,7 @@ mod progress;
 mod readme;
 mod resources;
 mod results;
+mod retry;
 mod samples;
 mod sse;
 mod stdio;

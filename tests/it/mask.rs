@@ -1,6 +1,6 @@
 //! A password on the command line, and hints about what a command ran into.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     embedded_host::EmbeddedHost,
@@ -67,7 +67,7 @@ async fn what_a_command_ran_into_brings_one_hint() {
     for (command, wanted) in [
         ("no-such-program-here", "did not find a program"),
         ("/etc/passwd", "cannot be run"),
-        ("mkdir d; ./d", "cannot be run"),
+        ("d=$(mktemp -d); $d; s=$?; rmdir $d; exit $s", "cannot be run"),
         ("cat /etc/shadow", "may not do this there"),
         ("cd /nowhere && make", "does not exist there"),
         ("cd /tmp", "no lasting effect"),
@@ -84,5 +84,5 @@ async fn what_a_command_ran_into_brings_one_hint() {
     }
     let missing = session.call("ssh_execute", json!({"command": "true", "cwd": "/nowhere"})).await;
     assert_eq!(missing.code(), "no_such_directory");
-    assert!(missing.structured["hint"].as_str().is_some_and(|hint| hint.contains("ls -d")), "{:?}", Value::Null);
+    assert!(missing.structured["hint"].as_str().is_some_and(|hint| hint.contains("ls -d")), "{}", missing.text);
 }

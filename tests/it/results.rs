@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 use ssh_mcp::{
-    app::{App, Cancelled, CommandPage, CommandView, Disconnected},
+    app::{App, Cancelled, CommandPage, CommandView, Disconnected, Until},
     error::{Code, Detail, Details},
     mcp::{
         commands::{self, command, forward, session, tool::Reply},
@@ -43,7 +43,7 @@ fn successes() -> Vec<(&'static str, Value)> {
     let lost = || samples::view(failed(samples::completed("make", 0)), samples::stream("a"), samples::stream(""));
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
     let found = Found { source: Source::Stderr, end: 7, line: "ready".into() };
-    let waited = |until| CommandView { until: Some(until), ..running() };
+    let waited = |found| CommandView { until: Some(Until { found, missed_bytes: 0 }), ..running() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
         Disconnected { session_id: SessionId::random(), was_open: true, commands_cancelled: 2, forwards_closed: 1 };
@@ -179,7 +179,9 @@ fn every_field_of_every_schema_is_written_somewhere() {
     let mut written = Vec::new();
     successes().iter().for_each(|(_, value)| names(value, &mut written));
     written.extend(["code", "message", "hint", "retryable"].map(String::from));
-    written.extend(["exit_signal", "remote_ended", "stderr_omitted_from", "stderr_omitted_bytes"].map(String::from));
+    written.extend(
+        ["exit_signal", "remote_ended", "reconnected", "stderr_omitted_from", "stderr_omitted_bytes"].map(String::from),
+    );
     for tool in commands::tools() {
         for (name, _) in schema::properties(&tool.output) {
             assert!(written.contains(name), "{} {name}", tool.name);
@@ -326,7 +328,10 @@ fn commands_are_echoed_to_200_characters() {
 fn a_start_that_waited_has_the_fields_of_a_look_at_the_command() {
     let found = Found { source: Source::Stdout, end: 7, line: "ready".into() };
     let view = samples::view(samples::running("make"), samples::stream("is ready"), samples::stream(""));
-    let value = wire(command::started_until_reply(CommandView { until: Some(Some(found)), ..view }));
+    let value = wire(command::started_until_reply(CommandView {
+        until: Some(Until { found: Some(found), missed_bytes: 0 }),
+        ..view
+    }));
     assert_eq!(misfits(&output_schema("ssh_get_command_output"), &value, ""), Vec::<String>::new());
     let own = output_schema("ssh_execute_async");
     assert_eq!(misfits(&own, &value, ""), Vec::<String>::new());
@@ -341,7 +346,7 @@ fn a_start_that_waited_has_the_fields_of_a_look_at_the_command() {
 #[test]
 fn a_wait_in_vain_says_how_to_wait_on() {
     let view = samples::view(samples::running("make"), samples::stream(""), samples::stream(""));
-    let value = wire(command::output_reply(CommandView { until: Some(None), ..view }));
+    let value = wire(command::output_reply(CommandView { until: Some(Until::default()), ..view }));
     assert_eq!((&value["until_matched"], value.get("matched_line")), (&json!(false), None));
     let hint = value["hint"].as_str().unwrap();
     assert!(hint.contains("has not appeared yet") && hint.contains("same until"), "{hint}");

@@ -25,6 +25,8 @@ pub(crate) fn settings() -> Settings {
             retry_delay: Duration::from_millis(1000),
             compression: Compression::Auto,
             inactivity_timeout: Duration::from_secs(300),
+            reconnect: true,
+            max_connections: 16,
             max_commands: 30,
             agent_socket: None,
             home: None,
@@ -76,6 +78,7 @@ pub(crate) fn connected() -> Connected {
     Connected {
         session: session(),
         reused: false,
+        reconnected: false,
         reuse_refused: Some("dead"),
         auth_method: "publickey",
         host_key: HostKeyInfo {
@@ -106,6 +109,9 @@ pub(crate) fn completed(command: &str, exit_status: u32) -> CommandInfo {
         exit_signal: None,
         timed_out: false,
         remote_ended: None,
+        detached: vec![],
+        output_held: false,
+        reconnected: false,
         error: None,
     }
 }

@@ -1,6 +1,8 @@
 //! What the tests stand on: SSH servers, MCP clients, and waiting for conditions.
 
 pub(crate) mod embedded_host;
+pub(crate) mod fake_server;
+pub(crate) mod home;
 pub(crate) mod mcp_client;
 pub(crate) mod openssh;
 pub(crate) mod process;

@@ -7,6 +7,7 @@ use crate::support::{
     mcp_client::McpClient,
     openssh::Sshd,
     session::{Session, text},
+    wait::eventually,
 };
 
 /// A session on the embedded host; the host lives as long.
@@ -124,10 +125,24 @@ async fn a_start_waits_for_its_first_sign_of_life() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_says_why() {
-    let (_host, session) = embedded().await;
-    let view = session.call("ssh_execute_async", json!({"command": "@refuse", "until": "x"})).await.success();
-    assert_eq!((&view["status"], &view["error"]["code"]), (&json!("failed"), &json!("channel_refused")), "{view}");
+async fn a_start_whose_connection_is_lost_says_so() {
+    let Some(sshd) = Sshd::start().await else {
+        return;
+    };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let waiting = session.clone();
+    let arguments = json!({"command": "echo begun; sleep 300", "until": "never"});
+    let wait = tokio::spawn(async move { waiting.call("ssh_execute_async", arguments).await.success() });
+    eventually("the command runs", async || {
+        let listed = session.call("ssh_list_commands", json!({})).await.success();
+        let Some(id) = listed["commands"][0]["command_id"].as_str() else { return false };
+        session.output(id, json!({})).await["stdout"] == "begun\n"
+    })
+    .await;
+    sshd.signal_connections("KILL");
+    let view = wait.await.unwrap();
+    assert_eq!((&view["status"], &view["error"]["code"]), (&json!("failed"), &json!("outcome_unknown")), "{view}");
+    assert_eq!(view["stdout"], "begun\n");
 }
 
 #[tokio::test]
@@ -145,11 +160,17 @@ async fn the_answer_limit_ends_the_wait_and_not_the_command() {
 }
 
 #[tokio::test]
-async fn a_match_deep_in_a_flood_is_found() {
+async fn a_match_deep_in_a_flood_is_found_or_what_was_not_searched_is_told() {
     let (_host, session) = embedded().await;
     let script = "seq 1 200000; echo needle; seq 1 200000; sleep 300";
     let view = session.call("ssh_execute_async", json!({"command": script, "until": "needle"})).await.success();
-    assert_eq!((&view["until_matched"], &view["matched_line"]), (&json!(true), &json!("needle")), "{view}");
+    // A waiter that was too slow for what is kept says so; it never passes over a match in silence.
+    let found = view["until_matched"] == true && view["matched_line"] == "needle";
+    assert!(
+        found || view["notices"].to_string().contains("dropped before they could be searched"),
+        "{}",
+        view["notices"]
+    );
     session.cancel(&text(&view["command_id"])).await;
 }
 

@@ -20,10 +20,10 @@ use crate::{
     app::{Cancelled, CommandRequest, CommandView, OutputRequest},
     mcp::{
         failure::Failure,
-        hints, mask,
+        hints, notices,
         types::{Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed},
     },
-    ssh::async_command::{CommandInfo, Status},
+    ssh::async_command::Status,
 };
 
 /// Parameters of `ssh_execute`, and of `ssh_execute_async` among others.
@@ -72,7 +72,8 @@ pub(super) async fn execute(call: Call, params: ExecuteParams) -> Result<Reply<E
 /// The answer of `ssh_execute`.
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
-    let (hint, notices) = (hint(&view), password_notices(&view.info));
+    let hint = hint(&view);
+    let notices = [notices::for_command(&view.info), notices::for_command_line(&view.info)].concat();
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
     Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
@@ -80,13 +81,6 @@ pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
 fn hint(view: &CommandView) -> Option<String> {
     let stderr = view.output.stderr.shown.as_ref().map_or("", |shown| &shown.text);
     until::hint(view).or_else(|| hints::for_command(&view.info, stderr))
-}
-
-/// What the caller of a command line with a password should know.
-fn password_notices(info: &CommandInfo) -> Vec<String> {
-    let notice = "The command line holds a password: it went through the model and stands in the conversation. Ask the \
-                  user for a way without (NOPASSWD, a key), and to change it.";
-    mask::holds_password(&info.command).then(|| notice.to_owned()).into_iter().collect()
 }
 
 /// Parameters of `ssh_get_command_output`.
@@ -165,7 +159,9 @@ pub struct OutputResult {
 
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
     let view = call.app.output(&call.owner, &params.command_id, params.request()?, &call.waiter).await?;
-    Ok(output_reply(view).notices(params.notices()))
+    let said = [params.notices(), until::notices(view.until.as_ref())].concat();
+    let notices = [said, notices::for_command(&view.info)].concat();
+    Ok(output_reply(view).notices(notices))
 }
 
 /// The answer of `ssh_get_command_output`.
@@ -237,7 +233,7 @@ pub(super) async fn cancel(call: Call, params: CancelParams) -> Result<Reply<Can
 pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
     let hint = hint(&done.view);
     let ran = Ran::from(&done.view);
-    let message = cancel_message(&done);
+    let (message, notices) = (cancel_message(&done), notices::for_command(&done.view.info));
     let CommandView { info, output, .. } = done.view;
     Reply::from(CancelResult {
         command_id: ran.command_id,
@@ -253,6 +249,7 @@ pub fn cancel_reply(done: Cancelled) -> Reply<CancelResult> {
         text: output.into(),
     })
     .hint(hint)
+    .notices(notices)
 }
 
 fn cancel_message(done: &Cancelled) -> &'static str {

@@ -83,6 +83,9 @@ pub struct ConnectResult {
     pub retry_attempts: u32,
     /// The session was there before.
     pub reused: bool,
+    /// The connection of the reused session was lost and opened anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnected: Option<bool>,
     /// Why session_id was not reused: unknown, dead or other_target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuse_refused: Option<String>,
@@ -163,6 +166,7 @@ pub fn connect_reply(connected: Connected, with_password: bool) -> Reply<Connect
         auth_method: connected.auth_method.into(),
         retry_attempts,
         reused: connected.reused,
+        reconnected: connected.reconnected.then_some(true),
         reuse_refused: connected.reuse_refused.map(Into::into),
         persistent,
         timeout_secs: ceil_secs(connected.timeout),

@@ -114,8 +114,8 @@ impl Login<'_> {
     }
 
     async fn key(&mut self, key: &Arc<PrivateKey>) -> Result<(), ClientError> {
-        self.tried.push(describe(key.public_key()));
         let hash = self.rsa_hash(&key.algorithm()).await?;
+        self.tried.push(describe(key.public_key()));
         let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
         let result = self.handle.authenticate_publickey(self.target.username.clone(), key).await;
         self.accepted(result.map_err(|error| self.lost(&error))?)
@@ -144,13 +144,13 @@ impl Login<'_> {
         let username = self.target.username.clone();
         let signed = match identity {
             AgentIdentity::PublicKey { key, .. } => {
-                self.tried.push(describe(&key));
                 let hash = self.rsa_hash(&key.algorithm()).await?;
+                self.tried.push(describe(&key));
                 self.handle.authenticate_publickey_with(username, key, hash, agent).await
             }
             AgentIdentity::Certificate { certificate, .. } => {
-                self.tried.push(format!("certificate {}", certificate.algorithm()));
                 let hash = self.rsa_hash(&certificate.algorithm()).await?;
+                self.tried.push(format!("certificate {}", certificate.algorithm()));
                 self.handle.authenticate_certificate_with(username, certificate, hash, agent).await
             }
         };
@@ -182,7 +182,7 @@ impl Login<'_> {
         let lost = offered.is_empty() && self.handle.is_closed() && !self.link.disconnected_by_server();
         if lost {
             let cause = self.link.cause().unwrap_or_else(|| "while authenticating".into());
-            return ClientError::Lost { target: self.target.clone(), cause };
+            return self.hung_up(cause);
         }
         let names: Vec<&str> = offered.iter().map(Into::into).collect();
         let offered = match (names.is_empty(), self.link.cause()) {
@@ -194,7 +194,16 @@ impl Login<'_> {
 
     fn lost(&self, error: &russh::Error) -> ClientError {
         let cause = self.link.cause().unwrap_or_else(|| error.to_string());
-        ClientError::Lost { target: self.target.clone(), cause }
+        self.hung_up(cause)
+    }
+
+    /// Once anything was tried, to try again could be one more failed login in the server's books.
+    fn hung_up(&self, cause: String) -> ClientError {
+        let target = self.target.clone();
+        if self.tried.is_empty() {
+            return ClientError::Lost { target, cause };
+        }
+        ClientError::LostInLogin { target, tried: self.tried.join(", "), cause }
     }
 }
 

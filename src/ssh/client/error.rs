@@ -1,6 +1,6 @@
 //! Why connecting failed, told apart by type: only what may pass by itself is retried.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{Target, handler::LinkState, host_key::HostKeyError, key_file::KeyFileError};
 use crate::{
@@ -12,20 +12,22 @@ use crate::{
 #[derive(Clone, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each is")]
 pub enum ClientError {
-    #[error("host name {host:?} cannot be resolved{}", if *.temporary { " for now" } else { "" })]
-    Resolve { host: String, temporary: bool },
+    #[error("host name {:?} cannot be resolved{}", .target.host, if *.temporary { " for now" } else { "" })]
+    Resolve { target: Target, temporary: bool },
     #[error("cannot connect to {target}: {source}")]
     Io { target: Target, source: Arc<io::Error> },
-    #[error("connecting to {target} took longer than allowed{}", .last.as_ref().map(|e| format!(" (last failure: {e})")).unwrap_or_default())]
-    Timeout { target: Target, last: Option<Box<ClientError>> },
+    #[error("connecting to {target} took longer than {} s{}", .after.as_secs_f64().round(), .last.as_ref().map(|e| format!(" (last failure: {e})")).unwrap_or_default())]
+    Timeout { target: Target, after: Duration, last: Option<Box<ClientError>> },
     #[error("the connection to {target} was lost while connecting ({cause})")]
     Lost { target: Target, cause: String },
+    #[error("the connection to {target} was lost while logging in (tried: {tried}; {cause})")]
+    LostInLogin { target: Target, tried: String, cause: String },
     #[error("{target} does not speak SSH (it sent {greeting:?})")]
     NotSsh { target: Target, greeting: String },
     #[error("no common {kind} with the server; ours: {ours}; theirs: {theirs}")]
-    NoCommonAlgorithm { kind: String, ours: String, theirs: String },
-    #[error(transparent)]
-    HostKey(#[from] HostKeyError),
+    NoCommonAlgorithm { target: Box<Target>, kind: String, ours: String, theirs: String },
+    #[error("{source}")]
+    HostKey { target: Target, source: Box<HostKeyError> },
     #[error("{target} refused to log in (tried: {tried}; the server offers: {offered})")]
     AuthFailed { target: Target, tried: String, offered: String },
     #[error("the SSH agent cannot be used: {why}")]
@@ -52,12 +54,13 @@ impl ClientError {
         ClientError::Io { target: target.clone(), source: Arc::new(source) }
     }
 
-    /// Whether trying again may help by itself. Authentication and host keys never pass.
+    /// Whether trying again may help by itself. Authentication and host keys never pass, and a server
+    /// that hangs up on a login may well have counted it.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             ClientError::Resolve { temporary, .. } => *temporary,
-            ClientError::Io { source, .. } => is_transient_io(source.kind()),
+            ClientError::Io { source, .. } => is_transient_io(source),
             ClientError::Timeout { .. } | ClientError::Lost { .. } => true,
             _ => false,
         }
@@ -67,7 +70,7 @@ impl ClientError {
     pub(super) fn before_authentication(self, target: &Target, link: &LinkState) -> Self {
         let ClientError::Russh(error) = self else { return self };
         let greeting = link.greeting();
-        if !greeting.is_empty() && !greeting.starts_with("SSH-") && !is_ssh_refusal(&greeting) {
+        if !greeting.is_empty() && !is_ssh_2(&greeting) && !is_ssh_refusal(&greeting) {
             return ClientError::NotSsh { target: target.clone(), greeting };
         }
         let lost = |cause: &str| ClientError::Lost { target: target.clone(), cause: cause.to_owned() };
@@ -82,6 +85,7 @@ impl ClientError {
                 ClientError::NotSsh { target: target.clone(), greeting }
             }
             russh::Error::NoCommonAlgo { kind, ours, theirs } => ClientError::NoCommonAlgorithm {
+                target: Box::new(target.clone()),
                 kind: format!("{kind:?}").to_lowercase(),
                 ours: ours.join(","),
                 theirs: super::address::shorten_list(theirs),
@@ -91,16 +95,27 @@ impl ClientError {
     }
 }
 
+/// Whether it may be a version line of SSH 2; 1.99 stands for both versions (RFC 4253, section 5.1).
+fn is_ssh_2(greeting: &str) -> bool {
+    greeting.starts_with("SSH-") && (!greeting.starts_with("SSH-1.") || greeting.starts_with("SSH-1.99-"))
+}
+
 /// What OpenSSH sends instead of a version line when it is too busy (`MaxStartups`,
 /// `PerSourcePenalties`).
 fn is_ssh_refusal(greeting: &str) -> bool {
     greeting.starts_with("Exceeded MaxStartups") || greeting.starts_with("Not allowed at this time")
 }
 
-fn is_transient_io(kind: io::ErrorKind) -> bool {
+/// EHOSTDOWN, which has no kind of its own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const HOST_DOWN: i32 = 112;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const HOST_DOWN: i32 = 64;
+
+fn is_transient_io(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(
-        kind,
+        error.kind(),
         K::ConnectionRefused
             | K::ConnectionReset
             | K::ConnectionAborted
@@ -111,7 +126,7 @@ fn is_transient_io(kind: io::ErrorKind) -> bool {
             | K::HostUnreachable
             | K::NetworkDown
             | K::Interrupted
-    )
+    ) || error.raw_os_error() == Some(HOST_DOWN)
 }
 
 impl Explain for ClientError {
@@ -120,10 +135,10 @@ impl Explain for ClientError {
             ClientError::Resolve { .. } => Code::ResolveFailed,
             ClientError::Io { source, .. } => io_code(source.kind()),
             ClientError::Timeout { .. } => Code::ConnectTimeout,
-            ClientError::Lost { .. } => Code::ConnectionLost,
+            ClientError::Lost { .. } | ClientError::LostInLogin { .. } => Code::ConnectionLost,
             ClientError::NotSsh { .. } => Code::NotSsh,
             ClientError::NoCommonAlgorithm { .. } => Code::NoCommonAlgorithm,
-            ClientError::HostKey(error) => error.code(),
+            ClientError::HostKey { source, .. } => source.code(),
             ClientError::AuthFailed { .. } => Code::AuthFailed,
             ClientError::AgentUnavailable { .. } => Code::AgentUnavailable,
             ClientError::AgentEmpty => Code::AgentEmpty,
@@ -134,7 +149,7 @@ impl Explain for ClientError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            ClientError::HostKey(error) => return error.hint(),
+            ClientError::HostKey { source, .. } => return source.hint(),
             ClientError::Key(error) => return error.hint(),
             ClientError::Resolve { .. } => "Check the host name with the user; an IP address works too.".into(),
             ClientError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
@@ -145,6 +160,10 @@ impl Explain for ClientError {
                 "Check the address and the firewall; a larger timeout_secs helps only if the host is slow.".into()
             }
             ClientError::Lost { .. } => "The server ended the connection; try again in a moment.".into(),
+            ClientError::LostInLogin { .. } => {
+                "Do not guess. The server may have refused the login this way, or the network failed: ask the user."
+                    .into()
+            }
             ClientError::NotSsh { .. } => "Another service listens on this port: check the port number.".into(),
             ClientError::NoCommonAlgorithm { .. } => {
                 "The server offers only algorithms that are off here; ask the user to update it.".into()
@@ -168,13 +187,25 @@ impl Explain for ClientError {
     fn details(&self) -> Details {
         let details = Details::new();
         match self {
-            ClientError::HostKey(error) => error.details(),
-            ClientError::NoCommonAlgorithm { ours, theirs, .. } => details.text("ours", ours).text("theirs", theirs),
+            ClientError::HostKey { target, source } => {
+                let mut details = target_details(details, target);
+                details.0.extend(source.details().0);
+                details
+            }
+            ClientError::NoCommonAlgorithm { target, ours, theirs, .. } => {
+                target_details(details, target).text("ours", ours).text("theirs", theirs)
+            }
+            ClientError::Timeout { target, after, .. } => {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day of seconds at most")]
+                let secs = after.as_secs_f64().round() as u64;
+                target_details(details, target).number("timeout_secs", secs)
+            }
+            ClientError::LostInLogin { target, tried, .. } => target_details(details, target).text("tried", tried),
             ClientError::AuthFailed { target, tried, offered } => {
                 target_details(details, target).text("tried", tried).text("offered", offered)
             }
-            ClientError::Io { target, .. }
-            | ClientError::Timeout { target, .. }
+            ClientError::Resolve { target, .. }
+            | ClientError::Io { target, .. }
             | ClientError::Lost { target, .. }
             | ClientError::NotSsh { target, .. } => target_details(details, target),
             _ => details,

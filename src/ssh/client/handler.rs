@@ -75,8 +75,7 @@ impl LinkState {
 }
 
 pub(super) struct ClientHandler {
-    host: String,
-    port: u16,
+    target: Target,
     known_hosts: Arc<KnownHosts>,
     link: Arc<LinkState>,
     /// russh drops the handler with the connection, whatever ended it.
@@ -86,7 +85,7 @@ pub(super) struct ClientHandler {
 impl ClientHandler {
     pub(super) fn new(target: &Target, known_hosts: Arc<KnownHosts>, link: Arc<LinkState>) -> Self {
         let closes = link.closed.clone().drop_guard();
-        Self { host: target.host.clone(), port: target.port, known_hosts, link, _closes: closes }
+        Self { target: target.clone(), known_hosts, link, _closes: closes }
     }
 }
 
@@ -95,9 +94,12 @@ impl russh::client::Handler for ClientHandler {
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
         let key = offered.public_key();
-        let (known_hosts, host, port, checked) = (self.known_hosts.clone(), self.host.clone(), self.port, key.clone());
+        let (known_hosts, target, checked) = (self.known_hosts.clone(), self.target.clone(), key.clone());
         // Reads and writes files, which may be slow.
-        let check = tokio::task::spawn_blocking(move || known_hosts.check_or_record(&host, port, &checked));
+        let check = tokio::task::spawn_blocking(move || {
+            let trusted = known_hosts.check_or_record(&target.host, target.port, &checked);
+            trusted.map_err(|source| ClientError::HostKey { target, source: source.into() })
+        });
         let trust = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
         self.link.learnt().host_key = Some(HostKeyInfo {
             algorithm: key.algorithm().to_string(),

@@ -64,7 +64,6 @@ pub struct Evidence {
 impl Evidence {
     fn details(&self) -> Details {
         Details::new()
-            .text("host", &self.host)
             .text("algorithm", &self.algorithm)
             .text("offered_fingerprint", &self.offered)
             .text("file", shown_path(&self.file))
@@ -105,9 +104,7 @@ impl Explain for HostKeyError {
         match self {
             HostKeyError::Changed { found, known } => found.details().text("known_fingerprint", known),
             HostKeyError::Revoked(found) => found.details(),
-            HostKeyError::CannotRecord { host, offered, .. } => {
-                Details::new().text("host", host).text("offered_fingerprint", offered)
-            }
+            HostKeyError::CannotRecord { offered, .. } => Details::new().text("offered_fingerprint", offered),
             HostKeyError::Unreadable { file, .. } => Details::new().text("file", shown_path(file)),
         }
     }

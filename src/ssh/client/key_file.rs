@@ -85,7 +85,7 @@ fn says_encrypted(text: &str) -> bool {
 
 fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyFileError::NotFound { path: path.into() },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KeyFileError::NotFound { path: path.into() },
         _ => KeyFileError::Permissions { path: path.into(), why: format!("cannot be read: {error}") },
     };
     // Before it is opened: opening a FIFO would block.

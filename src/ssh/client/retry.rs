@@ -1,6 +1,12 @@
 //! Retries of connecting: exponential back-off with jitter, on transient failures, under a deadline.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable};
 use tokio::time::Instant;
@@ -38,20 +44,24 @@ pub(super) async fn until<T, F>(
     target: &Target,
     deadline: Instant,
     policy: RetryPolicy,
-    attempt: impl FnMut() -> F,
+    mut attempt: impl FnMut() -> F,
 ) -> (Result<T, ClientError>, u32)
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let retried = Mutex::new((0, None));
-    let retrying = attempt.retry(policy.backoff()).when(ClientError::is_transient).notify(|error, delay| {
+    // Counted where they begin: the deadline may fall into the pause before one.
+    let (begun, attempts) = (Instant::now(), AtomicU32::new(0));
+    let last = Mutex::new(None);
+    let counted = || {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        attempt()
+    };
+    let retrying = counted.retry(policy.backoff()).when(ClientError::is_transient).notify(|error, delay| {
         tracing::debug!(%error, ?delay, "connecting failed, trying again");
-        if let Ok(mut retried) = retried.lock() {
-            *retried = (retried.0 + 1, Some(Box::new(error.clone())));
-        }
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(error.clone()));
     });
     let outcome = tokio::time::timeout_at(deadline, retrying).await;
-    let (retries, last) = retried.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let timed_out = |_| Err(ClientError::Timeout { target: target.clone(), last });
-    (outcome.unwrap_or_else(timed_out), retries)
+    let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let timed_out = |_| Err(ClientError::Timeout { target: target.clone(), after: deadline - begun, last });
+    (outcome.unwrap_or_else(timed_out), attempts.into_inner().saturating_sub(1))
 }

@@ -36,6 +36,8 @@ pub struct Found {
 pub struct Watcher<'a> {
     pattern: &'a Pattern,
     scans: Vec<Scan>,
+    /// Bytes that were dropped before they could be looked at.
+    missed: u64,
 }
 
 /// How far one stream has been looked at.
@@ -70,7 +72,7 @@ pub(super) struct Piece {
 }
 
 impl OutputBuffer {
-    /// Up to `limit` bytes that are in memory from `from` on.
+    /// Up to `limit` bytes that are kept from `from` on. The one place that takes bytes out for a waiter.
     pub(super) fn piece(&self, source: Source, from: u64, limit: usize) -> Piece {
         let streams = self.streams();
         let stream = match source {
@@ -113,7 +115,7 @@ impl<'a> Watcher<'a> {
         let scan = |source, next| Scan { source, next, matched: 0, line: Line::default() };
         let stdout = stdout.map(|from| scan(Source::Stdout, from));
         let stderr = stderr.map(|from| scan(Source::Stderr, from));
-        Self { pattern, scans: stdout.into_iter().chain(stderr).collect() }
+        Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), missed: 0 }
     }
 
     /// Waits until it appears. May be dropped and called again: it goes on where it was.
@@ -138,11 +140,17 @@ impl<'a> Watcher<'a> {
     /// Looks at everything that has arrived. `settled` says that lines without an end count as ended.
     pub async fn look(&mut self, output: &OutputBuffer, settled: bool) -> Option<Found> {
         for scan in &mut self.scans {
-            if let Some(span) = scan.look(self.pattern, output, settled).await {
+            if let Some(span) = scan.look(self.pattern, output, settled, &mut self.missed).await {
                 return Some(found(output, scan.source, self.pattern, span));
             }
         }
         None
+    }
+
+    /// Bytes that were dropped before they could be looked at: a flood may be faster than its waiter.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
     }
 
     fn is_unsettled(&self) -> bool {
@@ -151,7 +159,13 @@ impl<'a> Watcher<'a> {
 }
 
 impl Scan {
-    async fn look(&mut self, pattern: &Pattern, output: &OutputBuffer, settled: bool) -> Option<Span> {
+    async fn look(
+        &mut self,
+        pattern: &Pattern,
+        output: &OutputBuffer,
+        settled: bool,
+        missed: &mut u64,
+    ) -> Option<Span> {
         loop {
             let Piece { start, bytes } = output.piece(self.source, self.next, PIECE);
             if start != self.next {
@@ -160,6 +174,7 @@ impl Scan {
                     return None;
                 }
                 (self.matched, self.line) = (0, Line::default());
+                *missed += start - self.next;
             }
             self.next = start + bytes.len() as u64;
             if let Some(span) = self.take(pattern, start, &bytes) {

@@ -1,214 +1,243 @@
 //! The connections of a session, and the places for channels on them.
 //!
-//! sshd allows ten session channels per connection by default (`MaxSessions`) and refuses the next
-//! one at once. The refusal teaches the limit; then another connection to the same host is opened,
-//! up to [`MAX_CONNECTIONS`], and after that a command waits for a place.
+//! sshd allows ten session channels per connection by default (`MaxSessions`), some sites four, and
+//! refuses the next one at once. Commands leave one place free for ending other commands, so that a
+//! cancel needs no new login. When all places are taken another connection to the same host is opened,
+//! and after [`ConnectSpec::max_connections`] a command waits. When every connection was lost, the next
+//! use opens one: that is the reconnect, and nothing that may have started is ever run again.
+
+mod pool;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use russh::ChannelOpenFailure;
-use tokio::{
-    sync::{Mutex as AsyncMutex, Notify},
-    time::Instant,
-};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::counter::{Counted, Counter};
+pub(crate) use self::pool::Place;
+use self::pool::{Next, Pool};
 use crate::ssh::{
     Error,
-    client::{self, Channel, ConnectSpec, Connection},
+    client::{self, Channel, ClientError, ConnectSpec, Connection, Target},
 };
 
-/// Connections that one session opens for its commands.
-const MAX_CONNECTIONS: usize = 8;
-/// How long the dialling of a further connection may take.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long to wait for a place before a further connection is tried again.
-const PLACE_POLL: Duration = Duration::from_secs(1);
+/// How long a server may take to open a channel before it is asked for a sign of life.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long that sign may take; then the connection counts as lost.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// How long a caller waits for a place before it looks again.
+const PLACE_POLL: Duration = Duration::from_millis(500);
+/// How long opening a channel for a stop may take before another connection is tried.
+const STOP_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Connections {
-    spec: ConnectSpec,
-    first: Arc<Pooled>,
-    further: Mutex<Vec<Arc<Pooled>>>,
-    /// One further connection is dialled at a time.
-    dialling: AsyncMutex<()>,
-    freed: Arc<Notify>,
+    target: Target,
+    /// Gone once the session is closed, and the credentials with it.
+    spec: Mutex<Option<Arc<ConnectSpec>>>,
+    pool: Pool,
+    /// Whether a lost connection is replaced.
+    reconnects: bool,
+    /// Why a reconnect was refused for good.
+    refused: Mutex<Option<Arc<ClientError>>>,
+    dead: CancellationToken,
 }
 
-#[derive(Debug)]
-struct Pooled {
-    connection: Connection,
-    channels: Counter,
-    /// Channels that the server allows, as far as it has been learnt.
-    limit: Mutex<usize>,
-}
-
-/// A place for one channel. Given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pooled: Arc<Pooled>,
-    counted: Option<Counted>,
-    freed: Arc<Notify>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.counted.take();
-        self.freed.notify_one();
-    }
-}
-
-impl Place {
-    /// Why the connection of this place ended.
-    pub(crate) fn cause(&self) -> String {
-        self.pooled.connection.cause()
-    }
-}
-
-impl Pooled {
-    fn new(connection: Connection, limit: usize) -> Arc<Self> {
-        Arc::new(Self { connection, channels: Counter::default(), limit: Mutex::new(limit) })
-    }
-
-    fn limit(&self) -> MutexGuard<'_, usize> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A refusal while `open` channels were open, this one included.
-    fn learn(&self, open: usize) {
-        let mut limit = self.limit();
-        *limit = (*limit).min(open - 1).max(1);
-    }
+/// An open channel with its place.
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) place: Place,
+    /// The connection had to be opened anew for it.
+    pub(crate) reconnected: bool,
 }
 
 impl Connections {
     pub(crate) fn new(spec: ConnectSpec, first: Connection) -> Self {
         Self {
-            spec,
-            first: Pooled::new(first, usize::MAX),
-            further: Mutex::default(),
-            dialling: AsyncMutex::default(),
-            freed: Arc::new(Notify::new()),
+            target: spec.target.clone(),
+            reconnects: spec.reconnect,
+            pool: Pool::new(first, spec.max_connections),
+            spec: Mutex::new(Some(Arc::new(spec))),
+            refused: Mutex::default(),
+            dead: CancellationToken::new(),
         }
     }
 
-    pub(crate) fn spec(&self) -> &ConnectSpec {
-        &self.spec
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
-    /// Waits until the first connection is lost; gives the cause.
-    pub(crate) async fn lost(&self) -> String {
-        self.first.connection.closed().await;
-        self.first.connection.cause()
+    /// Waits until the session cannot go on: a reconnect was refused for good, or the connection was
+    /// lost and is not to be replaced. Gives the cause.
+    pub(crate) async fn ended(&self) -> String {
+        if self.reconnects {
+            self.dead.cancelled().await;
+            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return refused.map(|error| format!("connecting again was refused: {error}")).unwrap_or_default();
+        }
+        self.pool.first_lost().await
+    }
+
+    /// Whether some connection is open, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.pool.any().is_some()
     }
 
     /// Whether the server answers within `bound`.
     pub(crate) async fn answers(&self, bound: Duration) -> bool {
-        self.first.connection.answers(bound).await
+        match self.pool.any() {
+            Some(pooled) => pooled.connection.answers(bound).await,
+            None => false,
+        }
     }
 
-    /// Opens a session channel, on a further connection if the open ones are full. Waits for a
-    /// place where no further connection is to be had; the caller sets the deadline.
-    pub(crate) async fn open_session(&self) -> Result<(Channel, Place), Error> {
+    /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
+    pub(crate) async fn ensure(&self) -> Result<bool, Error> {
+        if self.answers(SIGN_OF_LIFE).await {
+            return Ok(false);
+        }
+        self.pool.drop_silent();
+        let opened = self.open_session().await?;
+        let _ = timeout(SIGN_OF_LIFE, opened.channel.close()).await;
+        Ok(opened.reconnected)
+    }
+
+    /// Opens a session channel: on an open connection with a free place, else on a further one. The
+    /// caller sets the deadline.
+    pub(crate) async fn open_session(&self) -> Result<Opened, Error> {
+        let mut reconnected = false;
+        let failures = self.pool.failures();
         loop {
-            let freed = self.freed.notified();
+            let freed = self.pool.freed();
             tokio::pin!(freed);
             // Heard from here on, so that no place is missed between the look and the wait.
             freed.as_mut().enable();
-            match self.reserve() {
-                Some(place) => {
-                    if let Some(opened) = self.open_on(place).await? {
-                        return Ok(opened);
+            match self.pool.next(failures) {
+                Next::Place(place) => {
+                    if let Some(channel) = self.open_on(&place).await? {
+                        return Ok(Opened { channel, place, reconnected });
                     }
                 }
-                None if self.dial_further().await => {}
-                None => {
-                    let _ = tokio::time::timeout(PLACE_POLL, freed).await;
+                Next::Dial { anew } => {
+                    if anew && !self.reconnects {
+                        return Err(self.lost());
+                    }
+                    self.dial_into_pool(anew).await?;
+                    reconnected |= anew;
                 }
+                Next::Wait => {
+                    let _ = timeout(PLACE_POLL, freed).await;
+                }
+                Next::Failed(error) => return Err(error),
             }
         }
     }
 
-    fn reserve(&self) -> Option<Place> {
-        let further = self.further();
-        let alive = [&self.first].into_iter().chain(further.iter()).filter(|p| !p.connection.is_closed());
-        let mut alive = alive.peekable();
-        if alive.peek().is_none() {
-            // Opening on it tells the cause.
-            return Some(self.place(&self.first, self.first.channels.add()));
-        }
-        alive.find_map(|pooled| {
-            let limit = *pooled.limit();
-            Some(self.place(pooled, pooled.channels.reserve(limit)?))
-        })
-    }
-
-    fn place(&self, pooled: &Arc<Pooled>, counted: Counted) -> Place {
-        Place { pooled: pooled.clone(), counted: Some(counted), freed: self.freed.clone() }
-    }
-
-    /// The channel; none where the connection was full, which is remembered.
-    async fn open_on(&self, place: Place) -> Result<Option<(Channel, Place)>, Error> {
-        let target = || self.spec.target.clone();
-        match place.pooled.connection.open_session().await {
-            Ok(channel) => Ok(Some((channel, place))),
-            Err(russh::Error::ChannelOpenFailure(
-                ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage,
-            )) if place.pooled.channels.get() > 1 => {
-                place.pooled.learn(place.pooled.channels.get());
+    /// The channel; none where the connection was full or turned out to be lost.
+    async fn open_on(&self, place: &Place) -> Result<Option<Channel>, Error> {
+        let connection = &place.pooled.connection;
+        match timeout(OPEN_TIMEOUT, connection.open_session()).await {
+            Ok(Ok(channel)) => Ok(Some(channel)),
+            Ok(Err(russh::Error::ChannelOpenFailure(why))) => self.refused_channel(place, &why).map(|()| None),
+            // Lost: nothing was asked for yet, so another connection may be tried.
+            Ok(Err(_)) if self.reconnects => {
+                connection.cut();
                 Ok(None)
             }
-            Err(russh::Error::ChannelOpenFailure(why)) => {
-                Err(Error::ChannelRefused { target: target(), why: format!("{why:?}") })
+            Ok(Err(_)) => Err(self.lost()),
+            Err(_) => {
+                if !connection.answers(SIGN_OF_LIFE).await {
+                    tracing::warn!(host = %self.target, "the server is silent; the connection is given up");
+                    connection.cut();
+                }
+                Ok(None)
             }
-            Err(_) => Err(Error::ConnectionLost { target: target(), cause: place.cause() }),
         }
     }
 
-    /// Opens a further connection; whether there is hope for a place now.
-    async fn dial_further(&self) -> bool {
-        let before = self.further().len();
-        let _dialling = self.dialling.lock().await;
-        {
-            let mut further = self.further();
-            further.retain(|pooled| !pooled.connection.is_closed());
-            if further.len() > before {
-                return true;
-            }
-            if further.len() + 1 >= MAX_CONNECTIONS {
-                return false;
-            }
+    fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure) -> Result<(), Error> {
+        let full = matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage);
+        if full && self.pool.learn_limit(place) {
+            return Ok(());
         }
-        match self.dial(Instant::now() + DIAL_TIMEOUT).await {
+        Err(Error::ChannelRefused { target: self.target.clone(), why: format!("{why:?}") })
+    }
+
+    fn lost(&self) -> Error {
+        Error::ConnectionLost { target: self.target.clone(), cause: self.pool.cause() }
+    }
+
+    /// Opens a connection for the pool. A further one that fails is no failure: the caller waits.
+    async fn dial_into_pool(&self, anew: bool) -> Result<(), Error> {
+        let _dialling = self.pool.dialling();
+        let Some(spec) = self.spec() else { return Err(self.lost()) };
+        let peer = if anew { None } else { self.pool.peer() };
+        let (dialled, retries) = client::connect_to(&spec, peer, Instant::now() + spec.timeout).await;
+        match dialled {
             Ok(connection) => {
-                let limit = *self.first.limit();
-                self.further().push(Pooled::new(connection, limit));
-                true
+                if anew {
+                    tracing::info!(host = %self.target, retries, "reconnected");
+                }
+                self.pool.add(connection);
+                Ok(())
+            }
+            Err(error) if !anew => {
+                tracing::warn!(host = %self.target, %error, "no further connection could be opened");
+                self.pool.pause_growth();
+                Ok(())
             }
             Err(error) => {
-                tracing::warn!(host = %self.spec.target, %error, "no further connection could be opened");
-                false
+                let error = Arc::new(error);
+                if !error.is_transient() {
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                    self.dead.cancel();
+                }
+                let error = Error::Client(error, retries);
+                self.pool.fail(&error);
+                Err(error)
             }
         }
     }
 
     /// Opens a connection that is not shared.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<Connection, Error> {
-        let (connection, retries) = client::connect(&self.spec, deadline).await;
+        let Some(spec) = self.spec() else { return Err(self.lost()) };
+        let (connection, retries) = client::connect_to(&spec, self.pool.peer(), deadline).await;
         connection.map_err(|error| Error::Client(Arc::new(error), retries))
     }
 
-    fn further(&self) -> MutexGuard<'_, Vec<Arc<Pooled>>> {
-        self.further.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spec(&self) -> Option<Arc<ConnectSpec>> {
+        self.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says goodbye on all connections at once.
+    /// Opens a channel to end a command over: on its own connection, whose last place is kept for
+    /// this, else on any other, else on a new one.
+    pub(crate) async fn open_for_stop(&self, of: &Place) -> Option<(Channel, Option<Place>)> {
+        for place in self.pool.stop_places(of) {
+            if let Ok(Ok(channel)) = timeout(STOP_OPEN_TIMEOUT, place.pooled.connection.open_session()).await {
+                return Some((channel, Some(place)));
+            }
+        }
+        let connection = self.dial(Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
+        let place = self.pool.add(connection);
+        let channel = place.pooled.connection.open_session().await.ok()?;
+        Some((channel, Some(place)))
+    }
+
+    /// Closes further connections that have not been used for a while.
+    pub(crate) async fn close_unused(&self, bound: Duration) {
+        let unused = self.pool.take_unused();
+        join_all(unused.iter().map(|pooled| pooled.connection.disconnect(bound))).await;
+    }
+
+    /// Says goodbye on all connections at once, and forgets the credentials.
     pub(crate) async fn disconnect(&self, bound: Duration) {
-        let mut all = std::mem::take(&mut *self.further());
-        all.push(self.first.clone());
-        futures_util::future::join_all(all.iter().map(|pooled| pooled.connection.disconnect(bound))).await;
+        self.spec.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let all = self.pool.take_all();
+        join_all(all.iter().map(|pooled| pooled.connection.disconnect(bound))).await;
     }
 }

@@ -48,6 +48,7 @@ use forward::forward;
 pub(crate) struct Options {
     password: Option<String>,
     max_sessions: Option<usize>,
+    hang_up_on_login: bool,
 }
 
 impl Options {
@@ -60,6 +61,12 @@ impl Options {
     /// Refuses one session channel more than this per connection, as `MaxSessions` of sshd does.
     pub(crate) fn max_sessions(mut self, limit: usize) -> Self {
         self.max_sessions = Some(limit);
+        self
+    }
+
+    /// Closes the connection on any login, without a word.
+    pub(crate) fn hang_up_on_login(mut self) -> Self {
+        self.hang_up_on_login = true;
         self
     }
 
@@ -227,6 +234,16 @@ struct Connection {
     forwards: HashMap<ChannelId, CancellationToken>,
 }
 
+impl Connection {
+    /// Where the options say so: closes the socket, and never returns.
+    async fn hang_up(&self) {
+        if self.shared.options.hang_up_on_login {
+            self.life.cancel();
+            std::future::pending().await
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.life.cancel();
@@ -238,6 +255,7 @@ impl server::Handler for Connection {
 
     async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
+        self.hang_up().await;
         Ok(verdict(self.shared.options.password.as_deref() == Some(password)))
     }
 
@@ -251,6 +269,7 @@ impl server::Handler for Connection {
 
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
+        self.hang_up().await;
         Ok(verdict(key.public_key.key_data() == self.shared.client_key.key_data()))
     }
 

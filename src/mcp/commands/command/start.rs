@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, ExecuteParams, Reply, UntilParams, UntilResult, hint, password_notices};
+use super::{Call, ExecuteParams, Reply, UntilParams, UntilResult, hint, until};
 use crate::{
     app::CommandView,
     mcp::{
         failure::Failure,
+        notices,
         types::{Exit, Page, Place, Problem, StatusWord, Text, ceil_secs, echoed, time},
     },
     ssh::async_command::CommandInfo,
@@ -91,7 +92,7 @@ pub(in crate::mcp::commands) async fn start(call: Call, params: StartParams) -> 
 pub fn start_reply(info: &CommandInfo) -> Reply<StartResult> {
     Reply::from(started(info))
         .hint(Some("Next: ssh_get_command_output with this command_id and wait=true.".into()))
-        .notices(password_notices(info))
+        .notices(notices::for_command_line(info))
 }
 
 /// The answer of `ssh_execute_async` that has waited for something in the output.
@@ -106,7 +107,8 @@ pub fn started_until_reply(view: CommandView) -> Reply<StartResult> {
         page: (&output).into(),
     };
     let (error, text) = (Problem::of(&info), Some(output.into()));
-    let notices = password_notices(&info);
+    let told = [notices::for_command(&info), notices::for_command_line(&info)].concat();
+    let notices = [told, until::notices(until.as_ref())].concat();
     Reply::from(StartResult { waited: Some(waited), error, text, ..started(&info) }).hint(hint).notices(notices)
 }
 

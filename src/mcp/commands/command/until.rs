@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::CommandView,
+    app::{CommandView, Until},
     error::{Code, Details},
     mcp::failure::Failure,
     ssh::{
         async_command::{CommandInfo, Status},
-        output::{Found, Pattern, Source},
+        output::{Pattern, Source},
     },
 };
 
@@ -68,8 +68,8 @@ pub struct UntilResult {
 
 impl UntilResult {
     /// What became of the wait, where there was one.
-    pub(super) fn of(until: Option<&Option<Found>>) -> Option<Self> {
-        let found = until?.as_ref();
+    pub(super) fn of(until: Option<&Until>) -> Option<Self> {
+        let found = until?.found.as_ref();
         Some(Self {
             until_matched: found.is_some(),
             matched_in: found.map(|found| match found.source {
@@ -85,15 +85,27 @@ impl UntilResult {
 /// The next step of a wait that has one of its own.
 pub(super) fn hint(view: &CommandView) -> Option<String> {
     match (&view.until, view.info.status) {
-        (Some(None), Status::Running) => Some(missed(&view.info)),
+        (Some(Until { found: None, .. }), Status::Running) => Some(not_yet(&view.info)),
         _ => None,
     }
 }
 
-fn missed(info: &CommandInfo) -> String {
+fn not_yet(info: &CommandInfo) -> String {
     format!(
         "It has not appeared yet and the command still runs: do not run it again. Wait on with ssh_get_command_output, \
          command_id \"{}\", the same until and the next offsets.",
         info.id
     )
+}
+
+/// What was not looked at.
+pub(super) fn notices(until: Option<&Until>) -> Vec<String> {
+    let missed = until.filter(|until| until.found.is_none() && until.missed_bytes > 0);
+    let notice = missed.map(|until| {
+        format!(
+            "{} bytes of output were dropped before they could be searched: the text may have been in them.",
+            until.missed_bytes
+        )
+    });
+    notice.into_iter().collect()
 }

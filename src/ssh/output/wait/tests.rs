@@ -1,5 +1,5 @@
 use super::*;
-use crate::ssh::output::TAIL_BYTES;
+use crate::ssh::output::{HEAD_BYTES, TAIL_BYTES};
 
 /// What is found when `bytes` come in pieces of `size`, each looked at as it comes.
 async fn watched(pattern: &Pattern, bytes: &[u8], size: usize) -> Option<Found> {
@@ -119,6 +119,7 @@ async fn what_was_dropped_is_passed_over() {
     output.append(Source::Stdout, &vec![b'.'; 2 * TAIL_BYTES]);
     output.append(Source::Stdout, b"the end");
     assert_eq!(watcher.look(&output, true).await.unwrap().end, 2 * TAIL_BYTES as u64 + 8);
+    assert_eq!(watcher.missed(), (TAIL_BYTES - HEAD_BYTES) as u64 + 8);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,42 @@
+//! What the caller should know of how a command went, beside its result.
+
+use super::mask;
+use crate::ssh::async_command::CommandInfo;
+
+/// Every notice about a command as it stands.
+#[must_use]
+pub fn for_command(info: &CommandInfo) -> Vec<String> {
+    [output_held(info), detached(info), may_still_run(info)].into_iter().flatten().collect()
+}
+
+fn output_held(info: &CommandInfo) -> Option<String> {
+    info.output_held.then(|| {
+        "The command ended, but a process that it started still holds its output; what that writes from now on is \
+         lost. Redirect it (>/dev/null 2>&1 </dev/null), or start it with ssh_execute_async."
+            .into()
+    })
+}
+
+fn detached(info: &CommandInfo) -> Option<String> {
+    let pids: Vec<_> = info.detached.iter().map(ToString::to_string).collect();
+    (!pids.is_empty()).then(|| {
+        format!("Processes that left the command's session (setsid) were not ended and go on: pid {}.", pids.join(", "))
+    })
+}
+
+/// A cancelled command says so in its own fields.
+fn may_still_run(info: &CommandInfo) -> Option<String> {
+    (info.timed_out && info.remote_ended == Some(false)).then(|| {
+        "The end of the remote process could not be confirmed; it may still run: look with ssh_execute \"pgrep -fa \
+         NAME\"."
+            .into()
+    })
+}
+
+/// What the caller who has just sent a command line should know about it.
+#[must_use]
+pub fn for_command_line(info: &CommandInfo) -> Vec<String> {
+    let notice = "The command line holds a password: it went through the model and stands in the conversation. Ask the \
+                  user for a way without (NOPASSWD, a key), and to change it.";
+    mask::holds_password(&info.command).then(|| notice.to_owned()).into_iter().collect()
+}

@@ -1,0 +1,282 @@
+//! Which connection a channel goes to. Decides only; no I/O happens here.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
+
+use crate::ssh::{Error, client::Connection};
+
+/// Channels per connection until a server teaches otherwise: the default of OpenSSH.
+const ASSUMED_LIMIT: usize = 10;
+/// A further connection is closed after this long without a channel.
+const UNUSED_AFTER: Duration = Duration::from_secs(30);
+/// After a further connection could not be opened, none is tried for this long.
+const GROWTH_PAUSE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    state: Mutex<State>,
+    freed: Arc<Notify>,
+    max_connections: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    open: Vec<Arc<Pooled>>,
+    /// Channels that the server allows per connection.
+    limit: usize,
+    /// Connections being opened.
+    dialling: usize,
+    /// No further connection before this.
+    paused_until: Option<Instant>,
+    /// Failed reconnects, and the last one: whoever waited for it shares its failure.
+    failures: (u64, Option<Error>),
+    /// Why the last connection ended.
+    cause: Option<String>,
+    peer: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pooled {
+    pub(super) connection: Connection,
+    load: Mutex<Load>,
+}
+
+#[derive(Debug)]
+struct Load {
+    channels: usize,
+    unused_since: Instant,
+}
+
+/// What a caller who wants a channel does next.
+pub(super) enum Next {
+    /// Opens one here.
+    Place(Place),
+    /// Opens a connection; `anew` where none is left.
+    Dial { anew: bool },
+    /// Waits for a place.
+    Wait,
+    /// Gives up: the reconnect it waited for has failed.
+    Failed(Error),
+}
+
+/// A place for one channel. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(super) pooled: Arc<Pooled>,
+    freed: Arc<Notify>,
+}
+
+impl Place {
+    /// Why the connection of this place ended.
+    pub(crate) fn cause(&self) -> String {
+        self.pooled.connection.cause()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut load = self.pooled.load();
+        load.channels -= 1;
+        load.unused_since = Instant::now();
+        drop(load);
+        self.freed.notify_one();
+    }
+}
+
+/// A connection that is being opened.
+#[derive(Debug)]
+pub(super) struct Dialling<'a>(&'a Pool);
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        self.0.state().dialling -= 1;
+        self.0.freed.notify_waiters();
+    }
+}
+
+impl Pooled {
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_closed(&mut self) {
+        if let Some(closed) = self.open.iter().find(|pooled| pooled.connection.is_closed()) {
+            self.cause = Some(closed.connection.cause());
+            self.open.retain(|pooled| !pooled.connection.is_closed());
+        }
+    }
+
+    /// Channels of commands per connection: one place stays free for ending them.
+    fn for_commands(&self) -> usize {
+        self.limit.saturating_sub(1).max(1)
+    }
+}
+
+impl Pool {
+    pub(super) fn new(first: Connection, max_connections: usize) -> Self {
+        let state = State {
+            peer: Some(first.peer),
+            open: Vec::new(),
+            limit: ASSUMED_LIMIT,
+            dialling: 0,
+            paused_until: None,
+            failures: (0, None),
+            cause: None,
+        };
+        let pool = Self { state: Mutex::new(state), freed: Arc::new(Notify::new()), max_connections };
+        pool.add(first);
+        pool
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fires when a place may be free.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// How many reconnects have failed so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.state().failures.0
+    }
+
+    /// What to do for a channel; `failures` as they were when the caller began.
+    pub(super) fn next(&self, failures: u64) -> Next {
+        let mut state = self.state();
+        state.forget_closed();
+        let most = state.for_commands();
+        let free = state.open.iter().find(|pooled| pooled.load().channels < most);
+        if let Some(pooled) = free {
+            return Next::Place(self.place(pooled));
+        }
+        if state.open.is_empty() {
+            return match (&state.failures, state.dialling) {
+                ((failed, Some(error)), _) if *failed > failures => Next::Failed(error.clone()),
+                (_, 0) => {
+                    state.dialling += 1;
+                    Next::Dial { anew: true }
+                }
+                _ => Next::Wait,
+            };
+        }
+        let paused = state.paused_until.is_some_and(|until| Instant::now() < until);
+        if paused || state.dialling > 0 || state.open.len() >= self.max_connections {
+            return Next::Wait;
+        }
+        state.dialling += 1;
+        Next::Dial { anew: false }
+    }
+
+    fn place(&self, pooled: &Arc<Pooled>) -> Place {
+        pooled.load().channels += 1;
+        Place { pooled: pooled.clone(), freed: self.freed.clone() }
+    }
+
+    /// Ends the dialling that [`Next::Dial`] began, when dropped.
+    pub(super) fn dialling(&self) -> Dialling<'_> {
+        Dialling(self)
+    }
+
+    /// Adds a connection; gives its first place.
+    pub(super) fn add(&self, connection: Connection) -> Place {
+        let mut state = self.state();
+        state.peer = Some(connection.peer);
+        let load = Mutex::new(Load { channels: 0, unused_since: Instant::now() });
+        let pooled = Arc::new(Pooled { connection, load });
+        state.open.push(pooled.clone());
+        self.place(&pooled)
+    }
+
+    /// A refusal for want of a place. False where this channel is the only one, which means that the
+    /// server allows none.
+    pub(super) fn learn_limit(&self, place: &Place) -> bool {
+        let channels = place.pooled.load().channels;
+        let mut state = self.state();
+        state.limit = state.limit.min(channels - 1).max(1);
+        channels > 1
+    }
+
+    /// Tells whoever waits that connecting anew has failed.
+    pub(super) fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        state.failures = (state.failures.0 + 1, Some(error.clone()));
+    }
+
+    pub(super) fn pause_growth(&self) {
+        self.state().paused_until = Some(Instant::now() + GROWTH_PAUSE);
+    }
+
+    /// Any open connection.
+    pub(super) fn any(&self) -> Option<Arc<Pooled>> {
+        let mut state = self.state();
+        state.forget_closed();
+        state.open.first().cloned()
+    }
+
+    /// Gives up every connection: they do not answer.
+    pub(super) fn drop_silent(&self) {
+        for pooled in &self.state().open {
+            pooled.connection.cut();
+        }
+    }
+
+    /// Waits for the end of the first connection; gives the cause.
+    pub(super) async fn first_lost(&self) -> String {
+        if let Some(first) = self.any() {
+            first.connection.closed().await;
+            return first.connection.cause();
+        }
+        self.cause()
+    }
+
+    /// Why the last connection ended.
+    pub(super) fn cause(&self) -> String {
+        self.state().cause.clone().unwrap_or_else(|| "connection closed".into())
+    }
+
+    /// The address that was reached: further connections go to the same machine, whatever its name
+    /// resolves to meanwhile, since process ids mean nothing on another.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.state().peer
+    }
+
+    /// Places for a stop: first on the connection of `of`, then on the others.
+    pub(super) fn stop_places(&self, of: &Place) -> Vec<Place> {
+        let mut state = self.state();
+        state.forget_closed();
+        let others = state.open.iter().filter(|pooled| !Arc::ptr_eq(pooled, &of.pooled));
+        [&of.pooled].into_iter().chain(others).map(|pooled| self.place(pooled)).collect()
+    }
+
+    /// Takes out further connections that nothing has used for a while.
+    pub(super) fn take_unused(&self) -> Vec<Arc<Pooled>> {
+        let mut state = self.state();
+        state.forget_closed();
+        let now = Instant::now();
+        let mut first = true;
+        state
+            .open
+            .extract_if(.., |pooled| {
+                let load = pooled.load();
+                let unused = load.channels == 0 && now.saturating_duration_since(load.unused_since) > UNUSED_AFTER;
+                unused && !std::mem::take(&mut first)
+            })
+            .collect()
+    }
+
+    pub(super) fn take_all(&self) -> Vec<Arc<Pooled>> {
+        std::mem::take(&mut self.state().open)
+    }
+}
