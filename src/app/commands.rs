@@ -102,7 +102,9 @@ impl App {
     }
 
     fn running_ids(&self, session: SessionId) -> Vec<CommandId> {
-        let running = self.commands.list(|command| command.session_id == session && command.is_running());
+        let in_the_way =
+            |command: &Command| command.session_id == session && command.background && command.is_running();
+        let running = self.commands.list(in_the_way);
         running.iter().map(|command| command.id).collect()
     }
 
@@ -164,7 +166,11 @@ impl App {
     pub fn commands(&self, owner: &Owner, filter: &CommandFilter) -> Result<CommandPage, Error> {
         let session = match &filter.session_id {
             None => None,
-            Some(id) => Some(self.session_or_record(owner, id)?.id),
+            Some(id) => {
+                let session = self.session_or_record(owner, id)?;
+                session.touch();
+                Some(session.id)
+            }
         };
         let mut found = self.commands.list(|command| {
             use crate::ssh::registry::Entry;

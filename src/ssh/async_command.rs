@@ -148,6 +148,8 @@ pub struct Command {
     /// What it has written.
     pub output: OutputBuffer,
     outcome: watch::Sender<Option<Arc<Outcome>>>,
+    /// It has a place among the background commands, which have a limit.
+    pub background: bool,
     token: CancellationToken,
 }
 
@@ -183,6 +185,7 @@ impl Command {
             timeout: spec.timeout,
             output: OutputBuffer::default(),
             outcome: watch::Sender::new(None),
+            background: slot.is_some(),
             token: session.token.child_token(),
         });
         let span = tracing::info_span!("command", id = %command.id, session = %session.id);
@@ -206,6 +209,12 @@ impl Command {
         let deadline = self.started + self.timeout;
         let (shell, opened) = match self.open(session, deadline).await {
             Ok(opened) => opened,
+            Err(NotOpened::Cancelled) if session.is_lost() => {
+                return self.failed(Error::ConnectionLost {
+                    target: self.target.clone(),
+                    cause: "before it was asked for".into(),
+                });
+            }
             Err(NotOpened::Cancelled) => return self.outcome(Status::Cancelled).with_remote_ended(true),
             Err(NotOpened::Failed(error)) => return self.failed(error),
         };
@@ -220,7 +229,11 @@ impl Command {
         };
         let stop = Stop { deadline, token: self.token.clone() };
         let place = &opened.place;
-        let exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
+        let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
+        if exit.cause == Cause::Stopped && session.is_lost() {
+            // Nobody asked for a cancel: the session ended under the command.
+            exit.cause = Cause::Lost;
+        }
         let outcome = self.judge(exit, place, spec.cwd.unwrap_or_default());
         Outcome { reconnected: opened.reconnected, ..outcome }
     }

@@ -211,6 +211,12 @@ impl Session {
         self.end.get().is_none()
     }
 
+    /// Whether it was closed because its connection was lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.end.get().is_some_and(|end| matches!(end.reason, EndReason::Lost(_)))
+    }
+
     /// The error that a use of a closed session gets.
     #[must_use]
     pub fn closed_error(&self) -> Option<Error> {

@@ -32,7 +32,7 @@ List commands, newest first, with status and command_id: after losing an id, or 
 session or status. Without output.";
 
 pub(super) const CANCEL_COMMAND: &str = "\
-Stop a running command and get the output it had produced. The remote process gets TERM, then KILL. \
+Stop a running command and get the output it had produced. The remote process and its children get TERM, then KILL. \
 remote_ended=false means that the end could not be confirmed: look with ssh_execute \"pgrep -fa NAME\". Cancelling a \
 command that has already ended changes nothing and returns its result.";
 

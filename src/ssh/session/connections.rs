@@ -31,6 +31,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// How long a caller waits for a place before it looks again.
 const PLACE_POLL: Duration = Duration::from_millis(500);
+/// Where a connection has no other channel, sshd may not have let go of the one before: it frees the
+/// place a moment after its Close. So it is asked again this often.
+const RELEASE_TRIES: u32 = 10;
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 /// How long opening a channel for a stop may take before another connection is tried.
 const STOP_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -109,7 +113,7 @@ impl Connections {
     /// Opens a session channel: on an open connection with a free place, else on a further one. The
     /// caller sets the deadline.
     pub(crate) async fn open_session(&self) -> Result<Opened, Error> {
-        let mut reconnected = false;
+        let (mut reconnected, mut refusals) = (false, 0);
         let failures = self.pool.failures();
         loop {
             let freed = self.pool.freed();
@@ -118,7 +122,7 @@ impl Connections {
             freed.as_mut().enable();
             match self.pool.next(failures) {
                 Next::Place(place) => {
-                    if let Some(channel) = self.open_on(&place).await? {
+                    if let Some(channel) = self.open_on(&place, &mut refusals).await? {
                         return Ok(Opened { channel, place, reconnected });
                     }
                 }
@@ -138,11 +142,13 @@ impl Connections {
     }
 
     /// The channel; none where the connection was full or turned out to be lost.
-    async fn open_on(&self, place: &Place) -> Result<Option<Channel>, Error> {
+    async fn open_on(&self, place: &Place, refusals: &mut u32) -> Result<Option<Channel>, Error> {
         let connection = &place.pooled.connection;
         match timeout(OPEN_TIMEOUT, connection.open_session()).await {
             Ok(Ok(channel)) => Ok(Some(channel)),
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => self.refused_channel(place, &why).map(|()| None),
+            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
+                self.refused_channel(place, &why, refusals).await.map(|()| None)
+            }
             // Lost: nothing was asked for yet, so another connection may be tried.
             Ok(Err(_)) if self.reconnects => {
                 connection.cut();
@@ -159,9 +165,14 @@ impl Connections {
         }
     }
 
-    fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure) -> Result<(), Error> {
+    async fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure, refusals: &mut u32) -> Result<(), Error> {
         let full = matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage);
         if full && self.pool.learn_limit(place) {
+            return Ok(());
+        }
+        *refusals += 1;
+        if full && *refusals <= RELEASE_TRIES {
+            tokio::time::sleep(RELEASE_PAUSE).await;
             return Ok(());
         }
         Err(Error::ChannelRefused { target: self.target.clone(), why: format!("{why:?}") })

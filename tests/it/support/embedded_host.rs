@@ -299,7 +299,8 @@ impl server::Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if command == b"@refuse" { session.channel_failure(channel) } else { session.channel_success(channel) }
+        let refused = exec::scripted(command) == Some(b"refuse");
+        if refused { session.channel_failure(channel) } else { session.channel_success(channel) }
     }
 
     async fn env_request(

@@ -183,12 +183,24 @@ impl Sshd {
         kill(&self.connections(), signal);
     }
 
+    /// As [`Sshd::signal_connections`], and to the server itself: `STOP` silences the whole host.
+    pub(crate) fn signal_all(&self, signal: &str) {
+        let listener = self.listener.as_ref().map(Child::id);
+        kill(&listener.into_iter().chain(self.connections()).collect::<Vec<_>>(), signal);
+    }
+
     /// Ends the server and all its sessions; the port refuses from then on.
     pub(crate) fn stop(&mut self) {
         let Some(mut listener) = self.listener.take() else {
             return;
         };
-        let below = descendants(listener.id());
+        // Stopped, nobody forks: a login that is under way would slip through and serve on.
+        kill(&[listener.id()], "STOP");
+        let mut below = Vec::new();
+        while below != descendants(listener.id()) {
+            below = descendants(listener.id());
+            kill(&below, "STOP");
+        }
         let _ = listener.kill();
         let _ = listener.wait();
         kill(&below, "KILL");

@@ -54,14 +54,18 @@ impl UntilParams {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UntilResult {
     /// With until or until_regex: whether it appeared.
+    #[schemars(extend("x-unlisted" = true))]
     pub until_matched: bool,
     /// stdout or stderr.
+    #[schemars(extend("x-unlisted" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched_in: Option<&'static str>,
     /// Offset in that stream of what follows it: wait for the next one from here.
+    #[schemars(extend("x-unlisted" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched_end_offset: Option<u64>,
     /// The line it stands on, cut to 200 bytes.
+    #[schemars(extend("x-unlisted" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched_line: Option<String>,
 }

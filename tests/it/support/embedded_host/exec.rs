@@ -41,7 +41,7 @@ impl SessionChannel {
                 Some(_) => {}
             }
         };
-        let _ = match command.strip_prefix(b"@").map(String::from_utf8_lossy) {
+        let _ = match scripted(&command).map(String::from_utf8_lossy) {
             Some(name) => script(self, &name).await,
             None => self.run(&command, requests).await,
         };
@@ -109,6 +109,12 @@ impl SessionChannel {
         self.output.eof().await?;
         self.output.close().await
     }
+}
+
+/// The name of a script: what stands behind the preamble of the product, and begins with `@`.
+pub(crate) fn scripted(command: &[u8]) -> Option<&[u8]> {
+    let last = command.windows(2).rposition(|two| two == b"; ").map_or(command, |at| &command[at + 2..]);
+    last.strip_prefix(b"@")
 }
 
 /// What no shell does: the commands that begin with `@`.
