@@ -12,8 +12,8 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::types::{
-    COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest, Connected,
-    Disconnected, Health, OutputRequest,
+    Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
+    Connected, Disconnected, Health, OutputRequest, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;

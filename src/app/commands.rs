@@ -3,17 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest,
+    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest, Until,
+    Waiter,
 };
 use crate::ssh::{
     Error,
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
-    output::{Form, View},
+    output::{Form, Pattern, View, Watcher},
     session::Session,
 };
 
@@ -22,7 +22,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl App {
     /// Runs a command and waits for its end, at most for the answer limit; then it goes on in the
-    /// background. When `cancel` fires first, the command is cancelled.
+    /// background. When the caller gives up first, the command is cancelled.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl App {
         owner: &Owner,
         session: &str,
         request: CommandRequest,
-        cancel: &CancellationToken,
+        waiter: &Waiter,
     ) -> Result<CommandView, Error> {
         let form = request.form;
         let answer_by = Instant::now() + self.settings.answers.limit;
@@ -41,9 +41,10 @@ impl App {
         let spec = self.command_spec(&session, request)?;
         let command = Command::start(&session, spec, None);
         self.commands.insert(command.id, command.clone());
+        waiter.command.note(&command);
         tokio::select! {
             _ = command.ended_by(answer_by) => {}
-            () = cancel.cancelled() => {
+            () = waiter.cancel.cancelled() => {
                 command.cancel();
                 command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
             }
@@ -61,6 +62,31 @@ impl App {
     ///
     /// Bad arguments, a session that is not there, `TooManyCommands`.
     pub async fn start(&self, owner: &Owner, session: &str, request: CommandRequest) -> Result<CommandInfo, Error> {
+        Ok(self.started(owner, session, request)?.info())
+    }
+
+    /// Starts a command in the background and waits until `pattern` appears in its output, it has
+    /// ended, or the answer limit is reached. It goes on if the caller gives up.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::start`]. A command that did not start is a view that says so.
+    pub async fn start_until(
+        &self,
+        owner: &Owner,
+        session: &str,
+        request: CommandRequest,
+        pattern: &Pattern,
+        waiter: &Waiter,
+    ) -> Result<CommandView, Error> {
+        let answer_by = Instant::now() + self.settings.answers.limit;
+        let command = self.started(owner, session, request)?;
+        waiter.command.note(&command);
+        let until = appears(&command, pattern, (Some(0), Some(0)), answer_by).await;
+        Ok(CommandView { until: Some(until), ..self.whole_view(&command, Form::Text).await })
+    }
+
+    fn started(&self, owner: &Owner, session: &str, request: CommandRequest) -> Result<Arc<Command>, Error> {
         let session = self.session(owner, session)?;
         let spec = self.command_spec(&session, request)?;
         let Some(slot) = session.background.reserve(self.settings.ssh.max_commands) else {
@@ -68,7 +94,7 @@ impl App {
         };
         let command = Command::start(&session, spec, Some(slot));
         self.commands.insert(command.id, command.clone());
-        Ok(command.info())
+        Ok(command)
     }
 
     fn command_spec(&self, session: &Session, request: CommandRequest) -> Result<CommandSpec, Error> {
@@ -84,26 +110,55 @@ impl App {
         running.iter().map(|command| command.id).collect()
     }
 
-    /// State and output of a command; waits for its end when asked to.
+    /// State and output of a command; waits for its end, or until something appears, when asked to.
     ///
     /// # Errors
     ///
     /// `CommandNotFound`.
-    pub async fn output(&self, owner: &Owner, id: &str, request: OutputRequest) -> Result<CommandView, Error> {
+    pub async fn output(
+        &self,
+        owner: &Owner,
+        id: &str,
+        request: OutputRequest,
+        waiter: &Waiter,
+    ) -> Result<CommandView, Error> {
         let command = self.command(owner, id)?;
+        waiter.command.note(&command);
         let limit = self.settings.answers.limit;
-        let mut wait_limited_to = None;
-        if let Some(asked) = request.wait {
-            let wait = asked.unwrap_or(limit).min(limit);
-            wait_limited_to = (asked > Some(limit)).then_some(limit);
-            command.ended_by(Instant::now() + wait).await;
-        }
-        let budget = request.max_bytes.unwrap_or(self.settings.answers.output_bytes);
+        let (mut wait_limited_to, mut until) = (None, None);
         let view = match (request.stdout_offset, request.stderr_offset) {
             (None, None) => None,
             (stdout, stderr) => Some(View::From { stdout, stderr }),
         };
-        Ok(CommandView { wait_limited_to, ..view_of(&command, view, request.form, budget).await })
+        if let Some(asked) = request.wait {
+            let deadline = Instant::now() + asked.unwrap_or(limit).min(limit);
+            wait_limited_to = (asked > Some(limit)).then_some(limit);
+            match &request.until {
+                Some(pattern) => until = Some(appears(&command, pattern, looked_at(view), deadline).await),
+                None => drop(command.ended_by(deadline).await),
+            }
+        }
+        let budget = request.max_bytes.unwrap_or(self.settings.answers.output_bytes);
+        Ok(CommandView { wait_limited_to, until, ..view_of(&command, view, request.form, budget).await })
+    }
+
+    /// A command with its output as `view` shows it, at once.
+    ///
+    /// # Errors
+    ///
+    /// `CommandNotFound`.
+    pub async fn look(&self, owner: &Owner, id: &str, view: View, budget: usize) -> Result<CommandView, Error> {
+        let command = self.command(owner, id)?;
+        Ok(view_of(&command, Some(view), Form::Text, budget).await)
+    }
+
+    /// The command itself, to follow its output.
+    ///
+    /// # Errors
+    ///
+    /// `CommandNotFound`.
+    pub fn follow(&self, owner: &Owner, id: &str) -> Result<Arc<Command>, Error> {
+        self.command(owner, id)
     }
 
     /// Lists commands, newest first.
@@ -167,5 +222,33 @@ async fn view_of(command: &Command, view: Option<View>, form: Form, budget: usiz
     let info = command.info();
     let ended = info.status != Status::Running;
     let view = view.unwrap_or(if ended { View::HeadAndTail } else { View::Tail });
-    CommandView { output: command.output.view(view, form, budget, ended).await, info, wait_limited_to: None }
+    CommandView {
+        output: command.output.view(view, form, budget, ended).await,
+        info,
+        wait_limited_to: None,
+        until: None,
+    }
+}
+
+/// The streams that an answer shows are those that are looked at, from where it shows them.
+fn looked_at(view: Option<View>) -> (Option<u64>, Option<u64>) {
+    match view {
+        Some(View::From { stdout, stderr }) => (stdout, stderr),
+        _ => (Some(0), Some(0)),
+    }
+}
+
+/// Waits until `pattern` appears from the offsets `from` on, the command has ended, or `deadline`.
+async fn appears(command: &Command, pattern: &Pattern, from: (Option<u64>, Option<u64>), deadline: Instant) -> Until {
+    let mut watcher = Watcher::new(pattern, from.0, from.1);
+    let found = tokio::select! {
+        found = watcher.appears(&command.output) => Some(found),
+        _ = command.ended_by(deadline) => None,
+    };
+    let found = match found {
+        // What came last may not have been looked at yet.
+        None => watcher.look(&command.output, true).await,
+        found => found,
+    };
+    Until { found, missed_bytes: watcher.missed() }
 }

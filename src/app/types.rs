@@ -1,16 +1,20 @@
 //! What each verb is asked for, and what it answers.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Compression,
     ssh::{
-        async_command::{CommandInfo, Status},
+        async_command::{Command, CommandInfo, Status},
         client::HostKeyInfo,
         ids::SessionId,
-        output::{Form, OutputView},
+        output::{Form, Found, OutputView, Pattern},
         session::SessionInfo,
     },
 };
@@ -97,6 +101,35 @@ pub struct OutputRequest {
     pub max_bytes: Option<usize>,
     /// How the bytes become text.
     pub form: Form,
+    /// Wait at most until this appears.
+    pub until: Option<Pattern>,
+}
+
+/// Who waits for a verb.
+#[derive(Clone, Debug, Default)]
+pub struct Waiter {
+    /// Fires when the caller gives the call up.
+    pub cancel: CancellationToken,
+    /// The command that the verb waits for, as soon as it is known.
+    pub command: Awaited,
+}
+
+/// A place for the command that a verb waits for. Whoever waits for the verb may look at its output
+/// meanwhile: the verb tells nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited(Arc<OnceLock<Arc<Command>>>);
+
+impl Awaited {
+    /// Notes the command; the first one stays.
+    pub(super) fn note(&self, command: &Arc<Command>) {
+        let _ = self.0.set(command.clone());
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn get(&self) -> Option<&Command> {
+        self.0.get().map(Arc::as_ref)
+    }
 }
 
 /// A command with its output.
@@ -108,6 +141,17 @@ pub struct CommandView {
     pub output: OutputView,
     /// The wait was cut to this.
     pub wait_limited_to: Option<Duration>,
+    /// What became of a wait for something in the output.
+    pub until: Option<Until>,
+}
+
+/// What became of a wait for something in the output.
+#[derive(Clone, Debug, Default)]
+pub struct Until {
+    /// It, where it appeared.
+    pub found: Option<Found>,
+    /// Bytes that were dropped before they could be looked at.
+    pub missed_bytes: u64,
 }
 
 /// What `commands` is asked for.

@@ -1,16 +1,23 @@
 //! The next step after a command: pure functions over what is known about it.
 
+use super::failure::shown;
 use crate::{
     error::Explain,
     ssh::async_command::{CommandInfo, Status},
 };
 
-/// What sudo says where it wants a password or a terminal (sudo 1.8 and 1.9).
-const SUDO_REFUSALS: [&str; 4] = [
+/// What sudo, its Rust sibling and doas say where they want a password or a terminal (sudo 1.8 and
+/// 1.9, sudo-rs 0.2, OpenDoas 6.8).
+const SUDO_REFUSALS: [&str; 9] = [
     "sudo: a password is required",
     "sudo: a terminal is required",
     "sudo: no tty present",
+    "sudo: no password was provided",
     "sudo: sorry, you must have a tty",
+    "sudo: interactive authentication is required",
+    "sudo: Authentication required",
+    "doas: a tty is required",
+    "doas: Authentication required",
 ];
 
 /// Commands of a shell that change nothing but that shell, where they have an argument.
@@ -51,29 +58,63 @@ fn unconfirmed(info: &CommandInfo) -> Option<String> {
 }
 
 fn ended(info: &CommandInfo, stderr: &str) -> Option<String> {
-    match info.exit_status {
-        Some(0) if is_shell_only(&info.command) => Some(
-            "This had no lasting effect: each command is a fresh shell, so the directory, variables and aliases it set are \
-             gone. Use cwd, or put it into the same command, as in \"cd DIR && make\"."
-                .into(),
-        ),
-        Some(0) | None => None,
-        Some(_) if wants_sudo_password(stderr) => Some(
-            "sudo wants a password or a terminal, and there is none here. Use sudo -n; if that is refused, ask the user \
-             for another way. Never put a password in command."
-                .into(),
-        ),
-        Some(127) => Some(
-            "Exit code 127: the shell did not find a program. PATH of a non-interactive shell is short: look with \
-             \"command -v NAME\", or use the full path."
-                .into(),
-        ),
-        Some(_) => None,
-    }
+    let hint = match info.exit_status {
+        Some(0) if is_shell_only(&info.command) => NO_EFFECT,
+        Some(0) | None => return None,
+        Some(_) if says_any(stderr, &SUDO_REFUSALS) => SUDO_PASSWORD,
+        Some(_) if misses_directory(stderr) => NO_SUCH_DIRECTORY,
+        Some(127) => NOT_FOUND,
+        Some(126) => NOT_RUNNABLE,
+        Some(_) if stderr.contains("Permission denied (") => NO_KEY_THERE,
+        Some(_) if stderr.to_ascii_lowercase().contains("permission denied") => {
+            return Some(denied(&info.target.username));
+        }
+        Some(_) => return None,
+    };
+    Some(hint.into())
 }
 
-fn wants_sudo_password(stderr: &str) -> bool {
-    SUDO_REFUSALS.iter().any(|refusal| stderr.contains(refusal))
+const NO_EFFECT: &str = "This had no lasting effect: each command is a fresh shell, so the directory, variables and \
+    aliases it set are gone. Use cwd, or put it into the same command, as in \"cd DIR && make\".";
+
+const SUDO_PASSWORD: &str = "sudo wants a password or a terminal, and there is none here. Use sudo -n; if that is \
+    refused, ask the user for another way. Never put a password in command.";
+
+const NO_SUCH_DIRECTORY: &str = "A directory that the command changes to does not exist there. Look with \"ls -d\"; a \
+    path without / or ~ begins in the home directory.";
+
+const NOT_FOUND: &str = "Exit code 127: the shell did not find a program. PATH of a non-interactive shell is short: look \
+    with \"command -v NAME\" or bash -lc \"command -v NAME\", and use the full path.";
+
+const NOT_RUNNABLE: &str = "Exit code 126: it is there but cannot be run: not executable, a directory, or made for \
+    another machine. Look with \"ls -l\" and \"file\"; a script runs as \"sh SCRIPT\".";
+
+const NO_KEY_THERE: &str = "The remote host itself was refused by another host: your keys and SSH agent are not passed \
+    on to it. Use keys or tokens that are on the remote host, or ask the user.";
+
+fn denied(username: &str) -> String {
+    format!(
+        "The user {} may not do this there. Look with \"id\" and \"ls -ld PATH\"; use another path, or sudo -n where it \
+         is allowed.",
+        shown(username)
+    )
+}
+
+/// Whether `cd` did not find its directory. Other programs say "No such file" too, but not after `cd:`.
+fn misses_directory(stderr: &str) -> bool {
+    stderr.lines().any(|line| match line.split_once("cd: ") {
+        Some((_, rest)) => {
+            let rest = rest.to_ascii_lowercase();
+            rest.contains("no such file or directory")
+                || rest.contains("can't cd to")
+                || rest.contains("does not exist")
+        }
+        None => false,
+    })
+}
+
+fn says_any(stderr: &str, texts: &[&str]) -> bool {
+    texts.iter().any(|text| stderr.contains(text))
 }
 
 /// Whether every part of the command line changes nothing but the shell that ran it.

@@ -1,5 +1,6 @@
 //! What the caller should know of how a command went, beside its result.
 
+use super::mask;
 use crate::{
     app::CommandView,
     ssh::{async_command::CommandInfo, output::Lost},
@@ -42,4 +43,12 @@ fn not_kept(name: &str, lost: &Lost) -> String {
     let Lost { from, bytes, why } = lost;
     let to = from + bytes;
     format!("{bytes} bytes of {name}, from offset {from} to {to}, are not kept and cannot be read: {why}.")
+}
+
+/// What the caller who has just sent a command line should know about it.
+#[must_use]
+pub fn for_command_line(info: &CommandInfo) -> Vec<String> {
+    let notice = "The command line holds a password: it went through the model and stands in the conversation. Ask the \
+                  user for a way without (NOPASSWD, a key), and to change it.";
+    mask::holds_password(&info.command).then(|| notice.to_owned()).into_iter().collect()
 }

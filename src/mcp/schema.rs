@@ -19,6 +19,10 @@ const INPUT: &[&str] = &KEYS;
 /// paid for in every conversation.
 const OUTPUT: &[&str] = &["type", "enum", "items", "properties"];
 
+/// The mark of a field that is documented and not listed: few calls have it, and every conversation
+/// pays for the list. Nothing forbids a field that is not listed.
+pub const UNLISTED: &str = "x-unlisted";
+
 /// The schema of `T` as one flat tree, with texts, limits and marks.
 #[must_use]
 pub fn whole<T: JsonSchema>() -> Object {
@@ -141,6 +145,7 @@ fn only_member(key: &str, value: &Value, keys: &[&str]) -> Value {
         ("items", Value::Object(node)) => Value::Object(only(node, keys)),
         ("properties", Value::Object(nodes)) => {
             let nodes = nodes.iter().filter_map(|(name, node)| Some((name, node.as_object()?)));
+            let nodes = nodes.filter(|(_, node)| !node.contains_key(UNLISTED));
             nodes.map(|(name, node)| (name.clone(), Value::Object(only(node, keys)))).collect()
         }
         _ => value.clone(),

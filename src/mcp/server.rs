@@ -7,11 +7,11 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
         CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod,
-        ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
-        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities,
-        ServerConfig,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
     },
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
 };
 use serde_json::Value;
 use tracing::debug;
@@ -23,26 +23,53 @@ use super::{
         tool::{Call, Tool},
     },
     failure::{Failure, shown},
+    resources::{self, MAX_SUBSCRIPTIONS, Subscriptions, Uri},
     schema::Object,
     texts::Numbers,
 };
-use crate::{app::App, ssh::ids::Owner};
+use crate::{
+    app::{App, Awaited, Waiter},
+    ssh::ids::Owner,
+};
 
 mod guard;
 mod progress;
 
 /// Methods that rmcp knows. A request for one of them that it cannot read has bad parameters; any
 /// other method does not exist.
-const METHODS: [&str; 5] = ["initialize", "server/discover", "ping", "tools/list", "tools/call"];
+const METHODS: [&str; 11] = [
+    "initialize",
+    "server/discover",
+    "ping",
+    "tools/list",
+    "tools/call",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "subscriptions/listen",
+];
 
 /// One MCP server over the shared state; cloned per connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Server {
     app: Arc<App>,
     /// Whose calls these are where the transport names nobody.
     owner: Owner,
     /// Built once: schemas are derived here and never again.
     table: Arc<Table>,
+    /// Of this connection; they end when the connection drops its server.
+    subscriptions: Subscriptions,
+}
+
+/// A clone serves another connection: it has no subscriptions.
+impl Clone for Server {
+    fn clone(&self) -> Self {
+        let Self { app, owner, table, .. } = self;
+        let (app, owner, table) = (Arc::clone(app), owner.clone(), Arc::clone(table));
+        Self { app, owner, table, subscriptions: Subscriptions::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -61,7 +88,7 @@ impl Server {
         let tools = commands::tools();
         let listed = tools.iter().map(|tool| tool.listed(&numbers)).collect();
         let table = Arc::new(Table { tools, listed, instructions: numbers.instructions() });
-        Self { app, owner, table }
+        Self { app, owner, table, subscriptions: Subscriptions::default() }
     }
 
     fn owner_of(&self, context: &RequestContext<RoleServer>) -> Owner {
@@ -79,7 +106,10 @@ impl Server {
         let tool = self.table.tools.iter().find(|tool| tool.name == name).ok_or_else(|| unknown_tool(name))?;
         let started = Instant::now();
         let outcome = match read(tool, arguments) {
-            Ok(arguments) => progress::reported(context, self.run(tool, arguments, context)).await,
+            Ok(arguments) => {
+                let command = Awaited::default();
+                progress::reported(context, &command, self.run(tool, arguments, &command, context)).await
+            }
             Err(failure) => Err(failure),
         };
         let code = outcome.as_ref().err().map_or("ok", |failure| failure.code.as_str());
@@ -91,10 +121,12 @@ impl Server {
         &self,
         tool: &Tool,
         arguments: Object,
+        command: &Awaited,
         context: &RequestContext<RoleServer>,
     ) -> Result<Object, Failure> {
         let cancel = context.ct.clone();
-        let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), cancel: cancel.clone() };
+        let waiter = Waiter { cancel: cancel.clone(), command: command.clone() };
+        let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), waiter };
         let given_up = (!tool.cancels_itself).then_some(cancel);
         guard::guarded(tool.run(call, arguments), given_up, self.app.settings().answers.limit).await
     }
@@ -124,7 +156,8 @@ fn unknown_tool(name: &str) -> ErrorData {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let mut capabilities = ServerCapabilities::builder().enable_tools().build();
+        let mut capabilities =
+            ServerCapabilities::builder().enable_tools().enable_resources().enable_resources_subscribe().build();
         if let Some(tools) = capabilities.tools.as_mut() {
             tools.list_changed = Some(false);
         }
@@ -186,6 +219,61 @@ impl ServerHandler for Server {
         }
     }
 
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        resources::list(&self.app, &self.owner_of(&context))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(resources::templates())
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        Ok(resources::read(&self.app, &self.owner_of(&context), &request.uri).await?.into())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let owner = self.owner_of(&context);
+        self.subscriptions.add(&self.app, &owner, request.uri, context.peer)
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.remove(&request.uri);
+        Ok(())
+    }
+
+    /// What 2026-07-28 has in place of subscribe. Whose commands they are is seen in `listen`.
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let addresses = requested.resource_subscriptions.iter().flatten();
+        let ours = addresses.filter(|address| Uri::parse(address).is_some()).take(MAX_SUBSCRIPTIONS);
+        Some(SubscriptionFilter::builder().resource_subscriptions(ours).build())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let owner = self.owner_of(context.request_context());
+        resources::follow_all(&self.app, &owner, &context).await;
+        Ok(())
+    }
+
     // rmcp answers the following with empty results though we declare none of them.
 
     async fn complete(
@@ -202,21 +290,5 @@ impl ServerHandler for Server {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
-    }
-
-    async fn list_resources(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
-    }
-
-    async fn list_resource_templates(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
     }
 }

@@ -11,7 +11,7 @@ Flow: ssh_connect(address, username) gives session_id; ssh_execute(session_id, c
 ssh_disconnect when done with the host. Lost an id? ssh_list_sessions, ssh_list_commands.
 Long or parallel work: ssh_execute_async(session_id, command, timeout_secs) gives command_id; then \
 ssh_get_command_output(command_id, wait=true), again while status is \"running\", sending back next_stdout_offset and \
-next_stderr_offset. No call lasts over {answer_limit} s; a command over its timeout_secs (default {command_timeout}) \
+next_stderr_offset. until=\"TEXT\" waits for a text in the output. No call lasts over {answer_limit} s; a command over its timeout_secs (default {command_timeout}) \
 is ended.
 Rules:
 - session_id and command_id are UUIDs: copy them. A name is only a label. Check host and username in each answer.

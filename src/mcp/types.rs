@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::failure::clip;
+use super::{failure::clip, mask::masked};
 use crate::{
     app::CommandView,
     error::Explain,
@@ -358,10 +358,10 @@ impl From<session::SessionInfo> for SessionRow {
     }
 }
 
-/// A command line as an answer repeats it.
+/// A command line as an answer repeats it: without passwords, and cut.
 #[must_use]
 pub fn echoed(command: &str) -> String {
-    clip(command, COMMAND_LIMIT)
+    clip(&masked(command), COMMAND_LIMIT)
 }
 
 /// RFC 3339, UTC, to the millisecond: two commands started in one second keep their order.

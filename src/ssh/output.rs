@@ -7,6 +7,8 @@ mod chars;
 mod control;
 mod file;
 mod form;
+mod line;
+mod pattern;
 #[cfg(test)]
 mod random;
 mod show;
@@ -15,6 +17,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wait;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +26,12 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use self::{
     form::Form,
+    line::{LINE_CHARS, Latest},
+    pattern::{MAX_PATTERN_BYTES, Pattern, PatternError},
     spill::{MAX_FILES, NotKept, PIECE_BYTES, SpillStore},
     stream::{HEAD_BYTES, TAIL_BYTES},
     view::{Lost, Omitted, OutputView, RUNNING_BYTES, Shown, StreamView, View},
+    wait::{Found, LINE_BYTES, Watcher},
 };
 use self::{
     spill::Piece,

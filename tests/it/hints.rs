@@ -61,8 +61,31 @@ fn commands_that_do_something_have_no_such_hint() {
 }
 
 #[test]
-fn a_cd_that_failed_is_not_said_to_be_lost() {
-    assert_eq!(hint(&completed("cd /nowhere", 1), "sh: 1: cd: can't cd to /nowhere"), "");
+fn a_directory_that_is_missing_is_named_as_such() {
+    for stderr in [
+        "sh: 1: cd: can't cd to /nowhere",
+        "bash: line 1: cd: /nowhere: No such file or directory",
+        "zsh:cd:1: no such file or directory: /nowhere\nzsh: cd: no such file or directory: /nowhere",
+        "cd: The directory '/nowhere' does not exist",
+    ] {
+        let hint = hint(&completed("cd /nowhere && make", 1), stderr);
+        assert!(hint.contains("does not exist there") && !hint.contains("no lasting effect"), "{stderr}: {hint}");
+    }
+    assert_eq!(hint(&completed("cat x", 1), "cat: x: No such file or directory"), "");
+}
+
+#[test]
+fn exit_126_is_a_program_that_cannot_be_run() {
+    assert!(hint(&completed("./run", 126), "sh: 1: ./run: Permission denied").contains("cannot be run"));
+}
+
+#[test]
+fn a_permission_that_is_denied_names_the_user() {
+    let denied = hint(&completed("cat /etc/shadow", 1), "cat: /etc/shadow: Permission denied");
+    assert!(denied.contains("\"deploy\" may not") && denied.contains("sudo -n"), "{denied}");
+    let beyond = hint(&completed("git pull", 1), "git@h: Permission denied (publickey).");
+    assert!(beyond.contains("refused by another host"), "{beyond}");
+    assert_eq!(hint(&completed("find /", 0), "find: '/root': Permission denied"), "");
 }
 
 #[test]
@@ -77,6 +100,8 @@ fn sudo_that_wants_a_password_is_told_apart() {
         "sudo: a terminal is required to read the password; either use the -S option\n",
         "sudo: no tty present and no askpass program specified\n",
         "sudo: sorry, you must have a tty to run sudo\n",
+        "Password: sudo: no password was provided\n",
+        "sudo: interactive authentication is required\n",
     ] {
         assert!(hint(&completed("sudo id", 1), stderr).contains("sudo -n"), "{stderr}");
     }

@@ -66,7 +66,10 @@ async fn initialize_tells_name_version_tools_and_instructions() {
     let result = client.request("initialize", params).await["result"].clone();
     assert_eq!(result["protocolVersion"], "2025-06-18");
     assert_eq!(result["serverInfo"], json!({ "name": "ssh-mcp", "version": env!("CARGO_PKG_VERSION") }));
-    assert_eq!(result["capabilities"], json!({ "tools": { "listChanged": false } }));
+    assert_eq!(
+        result["capabilities"],
+        json!({ "tools": { "listChanged": false }, "resources": { "subscribe": true } })
+    );
     assert!(result["instructions"].as_str().unwrap().contains("No call lasts over 45 s"));
 }
 
@@ -155,10 +158,7 @@ async fn methods_that_are_not_declared_do_not_exist() {
     let methods = [
         ("prompts/list", json!({})),
         ("prompts/get", json!({ "name": "x" })),
-        ("resources/list", json!({})),
-        ("resources/templates/list", json!({})),
-        ("resources/read", json!({ "uri": "x:y" })),
-        ("resources/subscribe", json!({ "uri": "x:y" })),
+        ("subscriptions/listen", json!({ "notifications": {} })),
         ("completion/complete", complete),
         ("logging/setLevel", json!({ "level": "info" })),
         ("tasks/get", json!({ "taskId": "x" })),

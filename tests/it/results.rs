@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 use ssh_mcp::{
-    app::{App, Cancelled, CommandPage, Disconnected},
+    app::{App, Cancelled, CommandPage, CommandView, Disconnected, Until},
     error::{Code, Detail, Details},
     mcp::{
         commands::{self, command, forward, session, tool::Reply},
@@ -15,7 +15,7 @@ use ssh_mcp::{
     ssh::{
         async_command::{CommandInfo, Status},
         ids::{Owner, SessionId},
-        output::{Form, StreamView},
+        output::{Form, Found, Source, StreamView},
     },
 };
 
@@ -52,6 +52,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         view
     };
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
+    let found = Found { source: Source::Stderr, end: 7, line: "ready".into() };
+    let waited = |found| CommandView { until: Some(Until { found, missed_bytes: 0 }), ..running() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
         Disconnected { session_id: SessionId::random(), was_open: true, commands_cancelled: 2, forwards_closed: 1 };
@@ -62,6 +64,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         ("ssh_execute", wire(command::execute_reply(running()))),
         ("ssh_execute", wire(command::execute_reply(lost()))),
         ("ssh_execute_async", wire(command::start_reply(&samples::running("make")))),
+        ("ssh_get_command_output", wire(command::output_reply(waited(None)))),
+        ("ssh_get_command_output", wire(command::output_reply(waited(Some(found.clone()))))),
         ("ssh_get_command_output", wire(command::output_reply(ended()))),
         ("ssh_get_command_output", wire(command::output_reply(running()))),
         ("ssh_get_command_output", wire(command::output_reply(lost()))),
@@ -145,6 +149,14 @@ fn unlisted(schema: &Value, value: &Value) -> Vec<String> {
     found
 }
 
+/// The fields of a tool's results that the list of tools leaves out.
+fn documented_only(name: &str) -> Vec<String> {
+    let tools = commands::tools();
+    let tool = tools.iter().find(|tool| tool.name == name).unwrap();
+    let marked = schema::properties(&tool.output).filter(|(_, node)| node.contains_key(schema::UNLISTED));
+    marked.map(|(name, _)| name.clone()).collect()
+}
+
 #[test]
 fn every_success_fits_its_schema_and_has_no_other_fields() {
     let successes = successes();
@@ -155,8 +167,9 @@ fn every_success_fits_its_schema_and_has_no_other_fields() {
         let schema = output_schema(name);
         assert_eq!(misfits(&schema, value, name), Vec::<String>::new());
         let mut unlisted = unlisted(&schema, value);
-        // `notices` may stand on any result and is listed in none.
-        unlisted.retain(|name| name != "notices");
+        // `notices` may stand on any result and is listed in none; others are documented and not listed.
+        let documented = documented_only(name);
+        unlisted.retain(|name| name != "notices" && !documented.contains(name));
         assert_eq!(unlisted, Vec::<String>::new(), "{name}");
     }
 }
@@ -329,6 +342,36 @@ fn commands_are_echoed_to_200_characters() {
     assert_eq!((echoed.chars().count(), echoed.ends_with("ä…")), (200, true));
     let value = wire(command::start_reply(&samples::running(&"ä".repeat(200))));
     assert_eq!(value["command"], "ä".repeat(200));
+}
+
+#[test]
+fn a_start_that_waited_has_the_fields_of_a_look_at_the_command() {
+    let found = Found { source: Source::Stdout, end: 7, line: "ready".into() };
+    let view = samples::view(samples::running("make"), samples::stream("is ready"), samples::stream(""));
+    let value = wire(command::started_until_reply(CommandView {
+        until: Some(Until { found: Some(found), missed_bytes: 0 }),
+        ..view
+    }));
+    assert_eq!(misfits(&output_schema("ssh_get_command_output"), &value, ""), Vec::<String>::new());
+    let own = output_schema("ssh_execute_async");
+    assert_eq!(misfits(&own, &value, ""), Vec::<String>::new());
+    let waited = output_schema("ssh_get_command_output");
+    let documented = documented_only("ssh_get_command_output");
+    let listed = |name: &str| own["properties"].get(name).or_else(|| waited["properties"].get(name)).is_some();
+    let known = |name: &&str| listed(name) || documented.iter().any(|known| known == name);
+    assert_eq!(keys(&value).into_iter().filter(|name| !known(name)).collect::<Vec<_>>(), Vec::<&str>::new());
+    let head: Vec<_> = keys(&value).into_iter().take(5).collect();
+    assert_eq!(head, ["command_id", "status", "until_matched", "matched_in", "matched_end_offset"]);
+    assert_eq!(keys(&value).last(), Some(&"stdout"));
+}
+
+#[test]
+fn a_wait_in_vain_says_how_to_wait_on() {
+    let view = samples::view(samples::running("make"), samples::stream(""), samples::stream(""));
+    let value = wire(command::output_reply(CommandView { until: Some(Until::default()), ..view }));
+    assert_eq!((&value["until_matched"], value.get("matched_line")), (&json!(false), None));
+    let hint = value["hint"].as_str().unwrap();
+    assert!(hint.contains("has not appeared yet") && hint.contains("same until"), "{hint}");
 }
 
 #[test]

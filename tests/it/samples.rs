@@ -157,5 +157,6 @@ pub(crate) fn view(info: CommandInfo, stdout: StreamView, stderr: StreamView) ->
         info,
         output: OutputView { stdout, stderr, form: Form::Text },
         wait_limited_to: Some(Duration::from_secs(45)),
+        until: None,
     }
 }

@@ -2,27 +2,31 @@
 //! `ssh_cancel_command`.
 
 pub mod list;
+mod start;
+mod until;
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::start::start;
+pub use self::{
+    start::{StartParams, StartResult, start_reply, started_until_reply},
+    until::{UntilParams, UntilResult},
+};
 use super::tool::{Call, Reply};
 use crate::{
     app::{Cancelled, CommandRequest, CommandView, OutputRequest},
     mcp::{
         failure::Failure,
         hints, notices,
-        types::{Encoding, Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed, time},
+        types::{Encoding, Exit, Page, Place, Problem, Ran, StatusWord, Text, ceil_secs, echoed},
     },
-    ssh::{
-        async_command::{CommandInfo, Status},
-        output::Form,
-    },
+    ssh::{async_command::Status, output::Form},
 };
 
-/// Parameters of `ssh_execute` and `ssh_execute_async`.
+/// Parameters of `ssh_execute`, and of `ssh_execute_async` among others.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ExecuteParams {
     /// session_id from ssh_connect (a UUID, not the name)
@@ -96,7 +100,7 @@ pub struct ExecuteResult {
 pub(super) async fn execute(call: Call, params: RunParams) -> Result<Reply<ExecuteResult>, Failure> {
     let notice = params.written.notice();
     let (session, request) = params.execute.request(params.written.form());
-    let view = call.app.run(&call.owner, &session, request, &call.cancel).await?;
+    let view = call.app.run(&call.owner, &session, request, &call.waiter).await?;
     Ok(execute_reply(view).notices(notice.into_iter().collect()))
 }
 
@@ -104,52 +108,14 @@ pub(super) async fn execute(call: Call, params: RunParams) -> Result<Reply<Execu
 #[must_use]
 pub fn execute_reply(view: CommandView) -> Reply<ExecuteResult> {
     let hint = hint(&view);
-    let (ran, error, notices) = (Ran::from(&view), Problem::of(&view.info), notices::of(&view));
+    let notices = [notices::of(&view), notices::for_command_line(&view.info)].concat();
+    let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
     Reply::from(ExecuteResult { ran, error, text: view.output.into() }).hint(hint).notices(notices)
 }
 
 fn hint(view: &CommandView) -> Option<String> {
     let stderr = view.output.stderr.shown.as_ref().map_or("", |shown| &shown.text);
-    hints::for_command(&view.info, stderr)
-}
-
-/// Result of `ssh_execute_async`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct StartResult {
-    /// The command.
-    pub command_id: String,
-    /// Where it runs.
-    #[serde(flatten)]
-    pub place: Place,
-    /// The command line, cut to 200 characters.
-    pub command: String,
-    /// When it was started.
-    pub started_at: String,
-    /// How long it may run.
-    pub timeout_secs: u64,
-    /// When it will be ended.
-    pub message: String,
-}
-
-pub(super) async fn start(call: Call, params: ExecuteParams) -> Result<Reply<StartResult>, Failure> {
-    let (session, request) = params.request(Form::Text);
-    Ok(start_reply(&call.app.start(&call.owner, &session, request).await?))
-}
-
-/// The answer of `ssh_execute_async`.
-#[must_use]
-pub fn start_reply(info: &CommandInfo) -> Reply<StartResult> {
-    let timeout_secs = ceil_secs(info.timeout);
-    let end = info.started_at + info.timeout;
-    Reply::from(StartResult {
-        command_id: info.id.to_string(),
-        place: Place::new(info.session_id, &info.target),
-        command: echoed(&info.command),
-        started_at: time(info.started_at),
-        timeout_secs,
-        message: format!("started; it will be ended after {timeout_secs} s, at {}, if it still runs then", time(end)),
-    })
-    .hint(Some("Next: ssh_get_command_output with this command_id and wait=true.".into()))
+    until::hint(view).or_else(|| hints::for_command(&view.info, stderr))
 }
 
 /// Parameters of `ssh_get_command_output`.
@@ -158,40 +124,47 @@ pub struct OutputParams {
     /// command_id from ssh_execute_async or ssh_execute
     #[schemars(extend("x-trim" = true))]
     pub command_id: String,
-    /// Wait for its end (default false; true if wait_timeout_secs is given)
+    /// Wait for its end (implied by wait_timeout_secs and until)
     pub wait: Option<bool>,
     /// Longest wait; at most {answer_limit} (the default)
     #[schemars(range(min = 1, max = 86_400), extend("x-zero-unset" = true, "x-cut" = true))]
     pub wait_timeout_secs: Option<u64>,
-    /// Read stdout from here: next_stdout_offset of the last answer
+    /// Read stdout from here (the last next_stdout_offset)
     pub stdout_offset: Option<u64>,
-    /// Read stderr from here: next_stderr_offset of the last answer
+    /// Read stderr from here (the last next_stderr_offset)
     pub stderr_offset: Option<u64>,
-    /// Bytes of output in the answer (default {output_bytes}; less while running)
+    /// Bytes of output in the answer (default {output_bytes})
     #[schemars(range(min = 1, max = 40_000), extend("x-zero-unset" = true))]
     pub max_bytes: Option<usize>,
     /// How its output is written.
     #[serde(flatten)]
     pub written: Written,
+    /// What to wait for.
+    #[serde(flatten)]
+    pub until: UntilParams,
 }
 
 impl OutputParams {
-    fn request(&self) -> OutputRequest {
-        let waits = self.wait.unwrap_or(self.wait_timeout_secs.is_some());
-        OutputRequest {
+    fn request(&self) -> Result<OutputRequest, Failure> {
+        let waits = self.until.is_given() || self.wait.unwrap_or(self.wait_timeout_secs.is_some());
+        Ok(OutputRequest {
             wait: waits.then(|| self.wait_timeout_secs.map(Duration::from_secs)),
             stdout_offset: self.stdout_offset,
             stderr_offset: self.stderr_offset,
             max_bytes: self.max_bytes,
             form: self.written.form(),
-        }
+            until: self.until.pattern()?,
+        })
     }
 
     /// What was said and has no effect.
     fn notices(&self) -> Vec<String> {
-        let vain = self.wait == Some(false) && self.wait_timeout_secs.is_some();
-        let vain = vain.then(|| "wait_timeout_secs has no effect with wait=false.".to_owned());
-        vain.into_iter().chain(self.written.notice()).collect()
+        let notice = match (self.wait, self.until.is_given(), self.wait_timeout_secs) {
+            (Some(false), true, _) => Some("wait=false has no effect with until or until_regex."),
+            (Some(false), false, Some(_)) => Some("wait_timeout_secs has no effect with wait=false."),
+            _ => None,
+        };
+        notice.map(ToOwned::to_owned).into_iter().chain(self.written.notice()).collect()
     }
 }
 
@@ -201,6 +174,9 @@ pub struct OutputResult {
     /// The command as it stands.
     #[serde(flatten)]
     pub ran: Ran,
+    /// What became of a wait for something in the output.
+    #[serde(flatten)]
+    pub until: Option<UntilResult>,
     /// Offset at which stdout of this answer begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_offset: Option<u64>,
@@ -221,8 +197,9 @@ pub struct OutputResult {
 }
 
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
-    let view = call.app.output(&call.owner, &params.command_id, params.request()).await?;
-    let notices = [params.notices(), notices::of(&view)].concat();
+    let view = call.app.output(&call.owner, &params.command_id, params.request()?, &call.waiter).await?;
+    let said = [params.notices(), until::notices(view.until.as_ref())].concat();
+    let notices = [said, notices::of(&view)].concat();
     Ok(output_reply(view).notices(notices))
 }
 
@@ -232,9 +209,10 @@ pub fn output_reply(view: CommandView) -> Reply<OutputResult> {
     let hint = hint(&view);
     let notices = notices::of(&view);
     let (ran, error) = (Ran::from(&view), Problem::of(&view.info));
-    let CommandView { info, output, wait_limited_to } = view;
+    let CommandView { info, output, wait_limited_to, until } = view;
     Reply::from(OutputResult {
         ran,
+        until: UntilResult::of(until.as_ref()),
         stdout_offset: output.stdout.shown.as_ref().map(|shown| shown.offset),
         stderr_offset: output.stderr.shown.as_ref().map(|shown| shown.offset),
         wait_limited_to_secs: wait_limited_to.map(ceil_secs),

@@ -16,20 +16,20 @@ with command \"cat > path\" and the text in stdin. Large output is cut in the mi
 
 pub(super) const EXECUTE_ASYNC: &str = "\
 Start a command in the background and return its command_id at once: builds, deployments, servers, log followers, or \
-several commands in parallel on one session. It is ENDED after timeout_secs, {command_timeout} by default: set \
-timeout_secs for longer work (1800 for a 20-minute build). It also ends with its session; for work that must outlive \
-it use systemd-run or nohup. Each command is a fresh shell, as in ssh_execute. At most {max_commands} run at once per \
-session. Next: ssh_get_command_output with wait=true; ssh_cancel_command stops it.";
+several commands in parallel on one session. With until it answers when that text appears. It \
+is ENDED after timeout_secs, {command_timeout} by default: set it for longer work (1800 for a 20-minute build). It also \
+ends with its session; for work that must outlive it use systemd-run or nohup. A fresh shell, as in ssh_execute. At \
+most {max_commands} run at once per session. Next: ssh_get_command_output with wait=true; ssh_cancel_command stops it.";
 
 pub(super) const GET_COMMAND_OUTPUT: &str = "\
 State and output of a command started by ssh_execute_async, or by ssh_execute that answered \"running\". wait=true \
-waits until it ends or wait_timeout_secs pass, then answers either way: \"running\" is not an error, call again. To \
-get only new output, send back next_stdout_offset and next_stderr_offset as stdout_offset and stderr_offset. exit_code \
-is there once it ended by itself, whether it succeeded or not. Any range can be read by offset with max_bytes.";
+waits until it ends, until=TEXT until that appears; after wait_timeout_secs it answers either way: \"running\" is not an \
+error, call again. To get only new output, send back next_stdout_offset and next_stderr_offset as stdout_offset and \
+stderr_offset. exit_code is there once it ended by itself, whether it succeeded or not.";
 
 pub(super) const LIST_COMMANDS: &str = "\
 List commands, newest first, with status and command_id: after losing an id, or before disconnecting. Filter by \
-session or status. No output: read that with ssh_get_command_output.";
+session or status. Without output.";
 
 pub(super) const CANCEL_COMMAND: &str = "\
 Stop a running command and get the output it had produced. The remote process and its children get TERM, then KILL. \

@@ -6,10 +6,9 @@ use rmcp::model::ToolAnnotations;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::App,
+    app::{App, Waiter},
     error::Code,
     mcp::{
         arguments::{self, Param},
@@ -41,8 +40,8 @@ pub struct Call {
     pub app: Arc<App>,
     /// The principal, verified by the transport.
     pub owner: Owner,
-    /// Fires when the caller gives the call up.
-    pub cancel: CancellationToken,
+    /// The caller as it waits: it may give up, and may look at what it waits for.
+    pub waiter: Waiter,
 }
 
 /// What a handler answers.
