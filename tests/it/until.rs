@@ -29,8 +29,8 @@ async fn a_text_that_appears_later_is_waited_for_in_one_call() {
         return;
     };
     let session = Session::on_sshd(&sshd, &[]).await;
-    let gate = tempfile::tempdir().unwrap();
-    let file = gate.path().join("open");
+    // The ordinary user can look into this directory.
+    let file = sshd.directory().join("gate");
     let id = session.start(&gated("echo starting", &file, "printf 'Listening '; echo 'on :80'")).await;
     let before = session.shows(&id, "starting").await;
     let waiting = session.clone();
@@ -39,7 +39,6 @@ async fn a_text_that_appears_later_is_waited_for_in_one_call() {
         async move { waiting.output(&id, json!({"until": "Listening on", "stdout_offset": from})).await }
     });
     std::fs::write(&file, "").unwrap();
-    // A directory of root's own is not readable for the ordinary user: then nothing would ever appear.
     let view = wait.await.unwrap();
     assert_eq!((&view["status"], &view["until_matched"]), (&json!("running"), &json!(true)), "{view}");
     assert_eq!((&view["matched_in"], &view["matched_line"]), (&json!("stdout"), &json!("Listening on :80")));
@@ -161,7 +160,8 @@ async fn the_answer_limit_ends_the_wait_and_not_the_command() {
 
 #[tokio::test]
 async fn a_match_deep_in_a_flood_is_found_or_what_was_not_searched_is_told() {
-    let (_host, session) = embedded().await;
+    let host = EmbeddedHost::start().await.unwrap();
+    let session = Session::on_host(&host, &[("SSH_ANSWER_LIMIT", "5")]).await;
     let script = "seq 1 200000; echo needle; seq 1 200000; sleep 300";
     let view = session.call("ssh_execute_async", json!({"command": script, "until": "needle"})).await.success();
     // A waiter that was too slow for what is kept says so; it never passes over a match in silence.
