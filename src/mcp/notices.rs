@@ -3,7 +3,10 @@
 use super::mask;
 use crate::{
     app::CommandView,
-    ssh::{async_command::CommandInfo, output::Lost},
+    ssh::{
+        async_command::{CommandInfo, Status},
+        output::Lost,
+    },
 };
 
 /// Every notice about a command as it stands, and about what is shown of its output.
@@ -12,7 +15,17 @@ pub fn of(view: &CommandView) -> Vec<String> {
     let info = &view.info;
     let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
     let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
-    [output_held(info), detached(info), may_still_run(info)].into_iter().chain(kept).flatten().collect()
+    [not_told(info), output_held(info), detached(info), may_still_run(info)].into_iter().chain(kept).flatten().collect()
+}
+
+/// Dropbear does this to commands of one connection that end at the same time, and their output may be lost too.
+fn not_told(info: &CommandInfo) -> Option<String> {
+    let told = info.exit_status.is_some() || info.exit_signal.is_some() || info.timed_out;
+    (info.status == Status::Completed && !told).then(|| {
+        "The server told neither exit code nor signal, so whether the command succeeded is unknown and output may be \
+         missing. Look at its effect before running it again."
+            .into()
+    })
 }
 
 fn output_held(info: &CommandInfo) -> Option<String> {

@@ -205,6 +205,9 @@ impl Command {
     async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: (Counted, Option<Counted>)) {
         let outcome = self.run(&session, spec).await;
         tracing::debug!(status = outcome.status.as_str(), exit_status = outcome.exit_status, "command ended");
+        if outcome.remote_ended == Some(false) {
+            tracing::warn!(host = %self.target, "the end of a remote process was not confirmed: it may still run");
+        }
         self.output.seal();
         session.touch();
         // The place is free before anybody can learn of the end.

@@ -1,8 +1,10 @@
 //! What the tests stand on: SSH servers, MCP clients, and waiting for conditions.
 
+pub(crate) mod dropbear;
 pub(crate) mod embedded_host;
 pub(crate) mod fake_server;
 pub(crate) mod home;
+pub(crate) mod hosts;
 pub(crate) mod mcp_client;
 pub(crate) mod openssh;
 pub(crate) mod process;

@@ -18,7 +18,7 @@ const MAX_MARKER_REST: usize = 24;
 #[derive(Debug)]
 pub(super) struct Cutter {
     preamble: Arc<Preamble>,
-    /// Markers come once, and on stderr only.
+    /// A marker comes once, and on stderr only.
     expects_pid: bool,
     expects_no_directory: bool,
     held: Vec<u8>,
@@ -46,10 +46,9 @@ impl Cutter {
         let mut told = None;
         while let Some(found) = self.find(rest) {
             pass(&rest[..found.start]);
-            match found.told {
-                Some(Told::Pid(_)) => self.expects_pid = false,
-                Some(Told::NoDirectory) => self.expects_no_directory = false,
-                None => {}
+            if found.told.is_some() {
+                // The first one is the shell's; whatever looks like one from here on was written by the command.
+                (self.expects_pid, self.expects_no_directory) = (false, false);
             }
             told = found.told.or(told);
             rest = &rest[found.end..];
@@ -89,8 +88,8 @@ impl Cutter {
 
     /// The first thing to cut that is complete.
     fn find(&self, bytes: &[u8]) -> Option<Cut> {
-        let text = self.preamble.text();
-        let repeated = memmem::find(bytes, text).map(|at| Cut { start: at, end: at + text.len(), told: None });
+        let find = |text| memmem::find(bytes, text).map(|at| Cut { start: at, end: at + text.len(), told: None });
+        let repeated = self.preamble.texts().filter_map(find).min_by_key(|cut| cut.start);
         let marker = if self.expects_marker() { self.find_marker(bytes) } else { None };
         match (repeated, marker) {
             // The preamble holds the nonce, so a marker that begins inside of it is none.
@@ -118,7 +117,7 @@ impl Cutter {
 
     /// How many bytes at the end may be the beginning of what is to be cut.
     fn beginning(&self, bytes: &[u8]) -> usize {
-        let repeated = overlap(bytes, self.preamble.text());
+        let repeated = self.preamble.texts().map(|text| overlap(bytes, text)).max().unwrap_or(0);
         let marker = if self.expects_marker() { self.marker_beginning(bytes) } else { 0 };
         repeated.max(marker)
     }
@@ -170,9 +169,14 @@ mod tests {
     #[test]
     fn cuts_marker_and_preamble_wherever_the_packets_split() {
         let preamble = preamble();
-        let text =
-            [b"before ".as_slice(), &marker(&preamble, " 4711\n"), b"bash: line 1: `", preamble.text(), b"foo )'\n"]
-                .concat();
+        let text = [
+            b"before ".as_slice(),
+            &marker(&preamble, " 4711\n"),
+            b"bash: line 1: `",
+            preamble.texts().next().unwrap(),
+            b"foo )'\n",
+        ]
+        .concat();
         for split in 0..=text.len() {
             let mut cutter = Cutter::new(preamble.clone(), true);
             let (out, told) = cut(&mut cutter, &[&text[..split], &text[split..]]);
@@ -185,11 +189,27 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_a_missing_directory_after_the_pid() {
+    fn tells_of_a_missing_directory_unless_the_command_was_reached() {
         let preamble = preamble();
-        let text = [marker(&preamble, " 4711\n"), b"cd: no\n".to_vec(), marker(&preamble, " no-directory\n")].concat();
+        let no_directory = marker(&preamble, " no-directory\n");
+        let text = [b"cd: no\n".to_vec(), no_directory.clone()].concat();
         let mut cutter = Cutter::new(preamble.clone(), true);
         assert_eq!(cut(&mut cutter, &[&text]), (b"cd: no\n".to_vec(), Some(Told::NoDirectory)));
+
+        let forged = [marker(&preamble, " 4711\n"), no_directory.clone()].concat();
+        let mut cutter = Cutter::new(preamble.clone(), true);
+        assert_eq!(cut(&mut cutter, &[&forged]), (no_directory, Some(Told::Pid(4711))));
+    }
+
+    #[test]
+    fn cuts_the_preamble_as_ps_shows_it() {
+        let preamble = Arc::new(Preamble::new(Some(Shell::Fish), Some("/x")).unwrap());
+        for text in preamble.texts() {
+            let shown = [b"fish -c ", text, b"true\n"].concat();
+            let mut cutter = Cutter::new(preamble.clone(), false);
+            assert_eq!(cut(&mut cutter, &[&shown]), (b"fish -c true\n".to_vec(), None));
+        }
+        assert_eq!(preamble.texts().count(), 2);
     }
 
     #[test]

@@ -34,6 +34,8 @@ impl Shell {
 #[derive(Debug)]
 pub(crate) struct Preamble {
     text: String,
+    /// None where it is the same.
+    text_of_ps: Option<String>,
     nonce: String,
     tells_pid: bool,
     enters_directory: bool,
@@ -48,23 +50,29 @@ impl Preamble {
     /// `shell` is none where commands are not wrapped. None where there is nothing to say.
     pub(crate) fn new(shell: Option<Shell>, cwd: Option<&str>) -> Option<Self> {
         let nonce = format!("{MARKER}{}", Uuid::new_v4().simple());
-        let mut text = match shell {
-            None => String::new(),
-            Some(Shell::Posix) => format!("echo {nonce} $$ 1>&2; "),
-            // fish repeats the offending line and points at a column of it: a line of its own keeps both right.
-            Some(Shell::Fish) => format!("echo {nonce} $fish_pid 1>&2\n"),
-            Some(Shell::Other) => format!("sh -c 'echo {nonce} $PPID 1>&2' </dev/null; "),
-        };
+        // A line of its own where it can be: fish repeats the offending line and points at a column of it, and in
+        // csh `a; b &` puts both into the background. Elsewhere it would count in the line numbers of errors.
+        let end = if shell == Some(Shell::Posix) { "; " } else { "\n" };
+        let mut text = String::new();
         if let Some(cwd) = cwd {
             let path = quote_path(cwd);
             // `test` too: in tcsh a failing `cd` ends the shell without running what follows `||`. The shell is
             // replaced, so that the command runs nowhere else.
             text.push_str(&format!(
-                "test -d {path} && cd {path} || exec sh -c 'echo {nonce} {NO_DIRECTORY} 1>&2; exit 1'; "
+                "test -d {path} && cd {path} || exec sh -c 'echo {nonce} {NO_DIRECTORY} 1>&2; exit 1'{end}"
             ));
         }
+        // After the directory: once the process id is told, a command that has read the nonce out of its own
+        // command line cannot claim that it was not run.
+        match shell {
+            None => {}
+            Some(Shell::Posix) => text.push_str(&format!("echo {nonce} $$ 1>&2{end}")),
+            Some(Shell::Fish) => text.push_str(&format!("echo {nonce} $fish_pid 1>&2{end}")),
+            Some(Shell::Other) => text.push_str(&format!("sh -c 'echo {nonce} $PPID 1>&2' </dev/null{end}")),
+        }
         let (tells_pid, enters_directory) = (shell.is_some(), cwd.is_some());
-        (!text.is_empty()).then_some(Self { text, nonce, tells_pid, enters_directory })
+        let text_of_ps = text.contains('\n').then(|| text.replace('\n', " "));
+        (!text.is_empty()).then_some(Self { text, text_of_ps, nonce, tells_pid, enters_directory })
     }
 
     /// The line for the login shell.
@@ -72,9 +80,9 @@ impl Preamble {
         format!("{}{command}", self.text)
     }
 
-    /// The text itself, as a shell may repeat it.
-    pub(super) fn text(&self) -> &[u8] {
-        self.text.as_bytes()
+    /// The text itself, as a shell may repeat it; `ps` shows its line breaks as spaces.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(&self.text), self.text_of_ps.as_ref()].into_iter().flatten().map(String::as_bytes)
     }
 
     /// Whether a marker with the process id is to be expected.

@@ -51,6 +51,16 @@ pub(crate) fn with_environment(entry: &str) -> Vec<u32> {
     pids().into_iter().filter(has).collect()
 }
 
+/// The argument lists of the processes one of whose arguments holds this text. Linux only; empty elsewhere.
+pub(crate) fn with_argument(text: &str) -> Vec<Vec<String>> {
+    let arguments = |pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).split_terminator('\0').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let holds = |arguments: &Vec<String>| arguments.iter().any(|one| one.contains(text));
+    pids().into_iter().map(arguments).filter(holds).collect()
+}
+
 /// What a process calls itself. Linux only.
 pub(crate) fn name(pid: u32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())

@@ -37,7 +37,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// The ordinary user: made once if the tests run as root, the current user otherwise.
-pub(super) fn ordinary_user() -> Result<&'static Account, &'static str> {
+pub(crate) fn ordinary_user() -> Result<&'static Account, &'static str> {
     static USER: OnceLock<Result<Account, String>> = OnceLock::new();
     let user = USER.get_or_init(|| match id("-u").as_str() {
         "0" => make_user().map_err(|error| format!("no ordinary user could be made: {error}")),
@@ -89,4 +89,24 @@ fn succeed(command: &mut Command, input: &str) -> std::io::Result<()> {
         return Ok(());
     }
     Err(std::io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr))))
+}
+
+/// A user whose login shell this is, made on first use; it logs in by key only. Nothing where the tests do
+/// not run as root or the shell is not installed.
+pub(crate) fn shell_user(shell: &str) -> Option<String> {
+    let path = Path::new("/bin").join(shell);
+    ordinary_user().ok()?.password.as_ref()?;
+    if !path.exists() {
+        return None;
+    }
+    let name = format!("sshmcp-{shell}");
+    let lock = File::create(Path::new(STATE).join("lock")).expect("the state of the tests");
+    lock.lock().expect("a lock");
+    if !Command::new("id").arg(&name).output().expect("id starts").status.success() {
+        let mut useradd = Command::new("useradd");
+        // `*` is no password, and unlike the default it does not lock the account.
+        useradd.args(["--create-home", "--password", "*", "--skel"]).arg(Path::new(STATE).join("skeleton"));
+        succeed(useradd.arg("--shell").arg(path).arg(&name), "").expect("a user is made");
+    }
+    Some(name)
 }
