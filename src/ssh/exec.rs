@@ -4,6 +4,7 @@
 
 mod capture;
 mod cutter;
+mod feed;
 mod preamble;
 mod pump;
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     Cause, Ended, Exit, LAST_GRACE, Stop,
     cutter::{Cutter, HOLD},
+    feed::feed,
     preamble::{Preamble, Told},
 };
 use crate::ssh::{
@@ -30,8 +31,6 @@ const END_TREE_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
 /// After the exit status: how long output is taken in at most.
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
-/// stdin is sent in pieces of this size.
-const STDIN_PIECE: usize = 256 << 10;
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, section 5.2).
 const EXTENDED_DATA_STDERR: u32 = 1;
 
@@ -113,13 +112,13 @@ impl<'a> Pump<'a> {
         // A writer on a closed channel never returns: it runs beside the reader, never before it.
         let mut feed = pin!(feed(self.write, stdin).fuse());
         let mut tree = pin!(Fuse::terminated());
-        let output = self.output;
+        let mut settling = pin!(Fuse::terminated());
         while !self.is_over(tree.is_terminated()) {
             let wake = self.next_wake(stop.deadline);
             tokio::select! {
-                message = read.wait(), if self.may_read() => self.take(message),
+                message = read.wait(), if settling.is_terminated() && self.is_there() => self.take(message),
                 // The pump waits for the disk, never for a reader.
-                () = output.settle(), if output.needs_settling() => self.settled(),
+                () = &mut settling, if !settling.is_terminated() => self.keep_draining(),
                 () = &mut feed, if !feed.is_terminated() => {}
                 ended = &mut tree, if !tree.is_terminated() => self.tree_ended(ended).await,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
@@ -127,6 +126,13 @@ impl<'a> Pump<'a> {
             }
             if let Some(pid) = self.tree_to_end() {
                 tree.set(end_tree(pid).fuse());
+            }
+            if self.output.needs_settling() {
+                if settling.is_terminated() {
+                    // A future of its own, which no other wake drops.
+                    settling.set(self.output.settle().fuse());
+                }
+                self.keep_draining();
             }
         }
         self.cause()
@@ -180,15 +186,15 @@ impl<'a> Pump<'a> {
         self.held_until = None;
     }
 
-    /// The time that the disk took is no pause of the output.
-    fn settled(&mut self) {
-        if let Some((at, latest)) = &mut self.drain {
-            *at = (Instant::now() + DRAIN_QUIET).min(*latest);
+    /// The time that the disk takes is no pause of the output.
+    fn keep_draining(&mut self) {
+        if let Some((quiet, latest)) = &mut self.drain {
+            *quiet = (*latest).min(Instant::now() + DRAIN_QUIET);
         }
     }
 
-    fn may_read(&self) -> bool {
-        !self.closed && !self.lost && !self.output.needs_settling()
+    fn is_there(&self) -> bool {
+        !self.closed && !self.lost
     }
 
     /// A command that has ended is drained, not stopped.
@@ -198,7 +204,7 @@ impl<'a> Pump<'a> {
 
     fn is_over(&self, tree_is_done: bool) -> bool {
         let gone = self.closed || self.lost || self.refused;
-        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at) && !self.output.needs_settling();
+        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at);
         let given_up = self.stopping.as_ref().is_some_and(|s| s.step == Step::Last && Instant::now() >= s.next);
         // What the host says of the tree is waited for, even when the shell itself has ended.
         (gone || drained || given_up) && (tree_is_done || given_up)
@@ -208,7 +214,6 @@ impl<'a> Pump<'a> {
         let step = match (&self.stopping, self.drain) {
             (Some(stopping), None) => stopping.next,
             (Some(stopping), Some((drained, _))) => stopping.next.min(drained.max(Instant::now() + HOLD)),
-            (None, Some((_, latest))) if self.output.needs_settling() => latest.max(Instant::now() + HOLD),
             (None, Some((drained, _))) => drained,
             (None, None) => deadline,
         };
@@ -292,18 +297,6 @@ fn append(output: &OutputBuffer, source: Source, bytes: &[u8]) {
     if !bytes.is_empty() {
         output.append(source, bytes);
     }
-}
-
-/// Sends stdin and end-of-file.
-async fn feed(write: &ChannelWriteHalf<Msg>, stdin: Vec<u8>) {
-    let mut rest = bytes::Bytes::from(stdin);
-    while !rest.is_empty() {
-        let piece = rest.split_to(rest.len().min(STDIN_PIECE));
-        if write.data_bytes(piece).await.is_err() {
-            return;
-        }
-    }
-    let _ = write.eof().await;
 }
 
 /// The name of a signal, without `SIG` (RFC 4254, section 6.10).
