@@ -4,8 +4,11 @@ pub(crate) mod embedded_host;
 pub(crate) mod fake_server;
 pub(crate) mod home;
 pub(crate) mod mcp_client;
+pub(crate) mod namespace;
 pub(crate) mod openssh;
 pub(crate) mod process;
+pub(crate) mod resources;
+pub(crate) mod session;
 pub(crate) mod wait;
 
 /// A port of 127.0.0.1 that nobody uses now. Somebody else may take it first: be ready to try again.
