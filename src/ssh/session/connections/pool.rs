@@ -167,10 +167,8 @@ impl Pooled {
     pub(super) fn take_spare(&self) -> Option<Channel> {
         let mut load = self.load();
         let Spare::Kept(_) = load.spare else { return None };
-        match std::mem::replace(&mut load.spare, Spare::Missing) {
-            Spare::Kept(channel) => Some(channel),
-            _ => None,
-        }
+        let Spare::Kept(kept) = std::mem::replace(&mut load.spare, Spare::Missing) else { return None };
+        Some(kept)
     }
 
     /// Whether a channel was closed so lately that the server may still count it.
