@@ -187,7 +187,7 @@ async fn disconnect_does_not_wait_for_a_reconnect() {
     let Some(sshd) = Sshd::start().await else { return };
     let relay = FakeServer::start(Play::Once(sshd.port())).await;
     let login = with(login(&sshd, &sshd.user().name), json!({"address": relay.address()}));
-    let session = used(Session::open(McpClient::stdio(&[]).await, login).await).await;
+    let session = Session::open(McpClient::stdio(&[]).await, login).await;
     session.run("true").await;
     sshd.signal_connections("KILL");
     let id = session.start("true").await;
