@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{App, ConnectRequest, Connected, Disconnected, MAX_FORWARDS, MAX_SESSIONS};
 use crate::ssh::{
     Error,
-    client::{self, ConnectSpec, Credentials, RetryPolicy, Target, address},
+    client::{self, ClientError, ConnectSpec, Credentials, RetryPolicy, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -272,8 +272,17 @@ impl App {
         spec: ForwardSpec,
     ) -> Result<(ForwardInfo, SessionInfo), Error> {
         let session = self.session(owner, session)?;
+        let timeout = self.settings.ssh.connect_timeout.min(self.settings.answers.limit);
+        let deadline = Instant::now() + timeout;
         // One at a time, so that two equal requests give one forward.
         let _forwarding = session.forwarding.lock().await;
+        if !session.connections.is_connected() {
+            // A use of the session like any other: one that was lost connects again, for all its forwards.
+            let connected = tokio::time::timeout_at(deadline, session.connections.ensure()).await;
+            let target = session.target().clone();
+            let timed_out = |_| ClientError::Timeout { target, after: timeout, last: None };
+            connected.map_err(|elapsed| Error::Client(Arc::new(timed_out(elapsed)), 0))??;
+        }
         let open = self.forwards_of(session.id);
         if let Some(same) = open.iter().find(|forward| forward.serves(&spec)) {
             return Ok((same.info(), self.session_info(&session)));
@@ -281,8 +290,7 @@ impl App {
         if open.len() >= MAX_FORWARDS {
             return Err(Error::TooManyForwards { limit: MAX_FORWARDS });
         }
-        let timeout = self.settings.ssh.connect_timeout.min(self.settings.answers.limit);
-        let forward = Forward::open(&session, spec, Instant::now() + timeout).await?;
+        let forward = Forward::open(&session, spec, deadline).await?;
         self.forwards.insert(forward.id, forward.clone());
         Ok((forward.info(), self.session_info(&session)))
     }

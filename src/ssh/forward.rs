@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -14,22 +15,24 @@ use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
     sync::{Mutex as AsyncMutex, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::Instrument;
 
 use super::{
     Error,
-    client::Connection,
+    client::{Channel, Connection},
     ids::{ForwardId, Owner, SessionId},
     registry::Entry,
-    session::Session,
+    session::{HEALTH_CHECK_TIMEOUT, Session},
 };
 
 /// Forwarded connections that are open at once on one forward; more wait in the listener's queue.
 pub const MAX_FORWARDED: usize = 256;
 /// How long the server may take to reach the target.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this long without an answer the server is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long the goodbye of its connection may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed, such as for want of file descriptors.
@@ -222,15 +225,28 @@ async fn carry(mut local: TcpStream, peer: SocketAddr, link: &Link, spec: &Forwa
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn Nagle's algorithm off");
     }
-    let opening = connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer);
-    let channel = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
-        Ok(Ok(channel)) => channel,
-        Ok(Err(error)) => return tracing::warn!(%error, "the server did not open the forwarded connection"),
-        Err(_) => return tracing::warn!("the server took too long to open the forwarded connection"),
-    };
+    let Some(channel) = open(&connection, peer, spec).await else { return };
     let mut remote = channel.into_stream();
     let copied = copy_bidirectional_with_sizes(&mut local, &mut remote, COPY_BUFFER, COPY_BUFFER).await;
     tracing::debug!(?copied, "forwarded connection ended");
+}
+
+async fn open(connection: &Connection, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
+    let mut opening = pin!(connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer));
+    let mut opened = timeout(SILENCE, &mut opening).await;
+    if opened.is_err() {
+        // The target may be slow; a server that is silent too makes way for a new connection.
+        if !connection.answers(HEALTH_CHECK_TIMEOUT).await {
+            connection.cut();
+        }
+        opened = timeout(OPEN_TIMEOUT, opening).await;
+    }
+    match opened {
+        Ok(Ok(channel)) => return Some(channel),
+        Ok(Err(error)) => tracing::warn!(%error, "the server did not open the forwarded connection"),
+        Err(_) => tracing::warn!("the server took too long to open the forwarded connection"),
+    }
+    None
 }
 
 impl Entry for Forward {

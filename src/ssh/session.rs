@@ -45,6 +45,10 @@ const CLOSE_TIMEOUT: Duration = STOP_TIMEOUT.saturating_add(Duration::from_milli
 const UPKEEP: Duration = Duration::from_secs(10);
 /// How long the login shell may take to say which one it is. Then commands go as they are.
 const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long commands may take to notice that their connection is lost; on further connections they go on.
+const NOTICE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is looked at whether they have.
+const NOTICE_STEP: Duration = Duration::from_millis(5);
 /// How long the goodbye to the server may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -303,24 +307,25 @@ impl Session {
     /// The login shell of the host, asked once. None where commands have to go as they are: a forced
     /// command, an appliance, Windows.
     pub(crate) async fn shell(&self) -> Option<Shell> {
-        let asked = self.shell.get_or_try_init(|| self.ask_shell()).await;
+        let asked = self.shell.get_or_try_init(|| self.ask_shell(true)).await;
         // A question that got lost is asked again by the next command.
         asked.ok().copied().flatten()
     }
 
-    /// Asks for the login shell before the first command has to.
+    /// Asks for the login shell before the first command has to. That is no use of the session: it does
+    /// not connect one again that is lost.
     pub async fn learn_shell(self: Arc<Self>) {
         tokio::select! {
-            _ = self.shell() => {}
+            _ = self.shell.get_or_try_init(|| self.ask_shell(false)) => {}
             () = self.token.cancelled() => {}
         }
     }
 
-    async fn ask_shell(&self) -> Result<Option<Shell>, Error> {
+    async fn ask_shell(&self, may_reconnect: bool) -> Result<Option<Shell>, Error> {
         let nonce = Uuid::new_v4().simple().to_string();
-        let opened = self.connections.open_session().await?;
+        let (channel, _place) = self.connections.open_probe(may_reconnect).await?;
         let deadline = Instant::now() + SHELL_TIMEOUT;
-        let answer = capture(opened.channel, &format!("echo {nonce} $SHELL"), "", deadline).await;
+        let answer = capture(channel, &format!("echo {nonce} $SHELL"), "", deadline).await;
         let said = answer.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix(&nonce));
         Ok(said.and_then(Shell::of))
     }
@@ -338,9 +343,13 @@ impl Session {
     /// Ends the session with all that belongs to it: commands are stopped and keep the output they
     /// had, forwards are closed. The first reason stays.
     pub async fn close(&self, reason: EndReason) {
+        let lost = matches!(reason, EndReason::Lost(_));
         let end = End { reason, at: Utc::now(), instant: Instant::now() };
         if self.end.set(end).is_ok() {
             tracing::info!(session = %self.id, host = %self.target(), reason = %self.end_reason(), "session closed");
+        }
+        if lost {
+            self.commands_notice().await;
         }
         self.token.cancel();
         self.tasks.close();
@@ -348,6 +357,15 @@ impl Session {
             tracing::warn!(session = %self.id, left = self.tasks.len(), "tasks of a closed session did not end in time");
         }
         self.connections.disconnect(GOODBYE_TIMEOUT).await;
+    }
+
+    /// Waits until the commands of a lost connection have ended by themselves: their outcome is unknown,
+    /// and a cancel would hide that.
+    async fn commands_notice(&self) {
+        let deadline = Instant::now() + NOTICE_TIMEOUT;
+        while self.running.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(NOTICE_STEP).await;
+        }
     }
 
     fn end_reason(&self) -> &'static str {

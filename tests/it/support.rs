@@ -6,8 +6,10 @@ pub(crate) mod fake_server;
 pub(crate) mod home;
 pub(crate) mod hosts;
 pub(crate) mod mcp_client;
+pub(crate) mod namespace;
 pub(crate) mod openssh;
 pub(crate) mod process;
+pub(crate) mod resources;
 pub(crate) mod session;
 pub(crate) mod wait;
 

@@ -9,7 +9,10 @@
 mod pool;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pool::Place;
-use self::pool::{Next, Pool};
+use self::pool::{Next, Pool, Pooled, Refusal};
 use crate::ssh::{
     Error,
     client::{self, Channel, ClientError, ConnectSpec, Connection, Target},
@@ -31,10 +34,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// How long a caller waits for a place before it looks again.
 const PLACE_POLL: Duration = Duration::from_millis(500);
-/// Where a connection has no other channel, sshd may not have let go of the one before: it frees the
-/// place a moment after its Close. So it is asked again this often.
-const RELEASE_TRIES: u32 = 10;
-const RELEASE_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a server is asked again that may still count a channel that was closed.
+const SETTLING_STEP: Duration = Duration::from_millis(20);
 /// How long opening a channel for a stop may take before another connection is tried.
 const STOP_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -49,6 +50,8 @@ pub(crate) struct Connections {
     /// Why a reconnect was refused for good.
     refused: Mutex<Option<Arc<ClientError>>>,
     dead: CancellationToken,
+    /// It was connected anew, and nobody was told yet.
+    untold: AtomicBool,
 }
 
 /// An open channel with its place.
@@ -68,6 +71,7 @@ impl Connections {
             spec: Mutex::new(Some(Arc::new(spec))),
             refused: Mutex::default(),
             dead: CancellationToken::new(),
+            untold: AtomicBool::new(false),
         }
     }
 
@@ -80,8 +84,7 @@ impl Connections {
     pub(crate) async fn ended(&self) -> String {
         if self.reconnects {
             self.dead.cancelled().await;
-            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return refused.map(|error| format!("connecting again was refused: {error}")).unwrap_or_default();
+            return self.refused().map(|error| format!("connecting again was refused: {error}")).unwrap_or_default();
         }
         self.pool.first_lost().await
     }
@@ -111,9 +114,18 @@ impl Connections {
     }
 
     /// Opens a session channel: on an open connection with a free place, else on a further one. The
-    /// caller sets the deadline.
+    /// caller sets the deadline. The first after a reconnect says so.
     pub(crate) async fn open_session(&self) -> Result<Opened, Error> {
-        let (mut reconnected, mut refusals) = (false, 0);
+        let (channel, place) = self.open_channel(self.reconnects).await?;
+        Ok(Opened { channel, place, reconnected: self.untold.swap(false, Ordering::AcqRel) })
+    }
+
+    /// Opens a session channel that is no use of the session.
+    pub(crate) async fn open_probe(&self, may_reconnect: bool) -> Result<(Channel, Place), Error> {
+        self.open_channel(may_reconnect && self.reconnects).await
+    }
+
+    async fn open_channel(&self, may_reconnect: bool) -> Result<(Channel, Place), Error> {
         let failures = self.pool.failures();
         loop {
             let freed = self.pool.freed();
@@ -122,16 +134,17 @@ impl Connections {
             freed.as_mut().enable();
             match self.pool.next(failures) {
                 Next::Place(place) => {
-                    if let Some(channel) = self.open_on(&place, &mut refusals).await? {
-                        return Ok(Opened { channel, place, reconnected });
+                    if let Some(channel) = self.open_on(&place).await? {
+                        return Ok((channel, place.opened()));
                     }
                 }
                 Next::Dial { anew } => {
-                    if anew && !self.reconnects {
+                    let dialling = self.pool.dialling();
+                    if anew && !may_reconnect {
                         return Err(self.lost());
                     }
                     self.dial_into_pool(anew).await?;
-                    reconnected |= anew;
+                    drop(dialling);
                 }
                 Next::Wait => {
                     let _ = timeout(PLACE_POLL, freed).await;
@@ -142,13 +155,11 @@ impl Connections {
     }
 
     /// The channel; none where the connection was full or turned out to be lost.
-    async fn open_on(&self, place: &Place, refusals: &mut u32) -> Result<Option<Channel>, Error> {
+    async fn open_on(&self, place: &Place) -> Result<Option<Channel>, Error> {
         let connection = &place.pooled.connection;
-        match timeout(OPEN_TIMEOUT, connection.open_session()).await {
+        match timeout(OPEN_TIMEOUT, self.open_with_spare(place)).await {
             Ok(Ok(channel)) => Ok(Some(channel)),
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
-                self.refused_channel(place, &why, refusals).await.map(|()| None)
-            }
+            Ok(Err(russh::Error::ChannelOpenFailure(why))) => self.refused_channel(place, &why).await.map(|()| None),
             // Lost: nothing was asked for yet, so another connection may be tried.
             Ok(Err(_)) if self.reconnects => {
                 connection.cut();
@@ -156,26 +167,56 @@ impl Connections {
             }
             Ok(Err(_)) => Err(self.lost()),
             Err(_) => {
-                if !connection.answers(SIGN_OF_LIFE).await {
-                    tracing::warn!(host = %self.target, "the server is silent; the connection is given up");
-                    connection.cut();
-                }
+                self.give_up_silent().await;
                 Ok(None)
             }
         }
     }
 
-    async fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure, refusals: &mut u32) -> Result<(), Error> {
-        let full = matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage);
-        if full && self.pool.learn_limit(place) {
-            return Ok(());
+    /// Opens the channel, and beside it the one that is kept for ending commands if that is missing.
+    async fn open_with_spare(&self, place: &Place) -> Result<Channel, russh::Error> {
+        let connection = &place.pooled.connection;
+        let Some(spare_place) = self.pool.spare_place(place) else { return connection.open_session().await };
+        match tokio::join!(connection.open_session(), connection.open_session()) {
+            (Ok(channel), Ok(spare)) => {
+                spare_place.keep(spare);
+                Ok(channel)
+            }
+            (Ok(channel), Err(error)) => {
+                drop(spare_place);
+                if is_full(&error) {
+                    self.pool.learn_limit_beside(place);
+                }
+                Ok(channel)
+            }
+            // One is allowed, whichever it was.
+            (Err(_), Ok(channel)) => Ok(channel),
+            (Err(error), Err(_)) => Err(error),
         }
-        *refusals += 1;
-        if full && *refusals <= RELEASE_TRIES {
-            tokio::time::sleep(RELEASE_PAUSE).await;
-            return Ok(());
+    }
+
+    async fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure) -> Result<(), Error> {
+        if is_for_want_of_a_place(why) {
+            match self.pool.learn_limit(place) {
+                Refusal::Learnt => return Ok(()),
+                Refusal::Unsettled => return Ok(tokio::time::sleep(SETTLING_STEP).await),
+                Refusal::NoneAllowed => {}
+            }
         }
         Err(Error::ChannelRefused { target: self.target.clone(), why: format!("{why:?}") })
+    }
+
+    /// Gives up every connection that shows no sign of life. All at once: they lead to the same machine,
+    /// and the next one would cost the caller as much time again.
+    async fn give_up_silent(&self) {
+        let open = self.pool.all();
+        let checks = open.iter().map(async |pooled| {
+            if !pooled.connection.answers(SIGN_OF_LIFE).await {
+                tracing::warn!(host = %self.target, "the server is silent; the connection is given up");
+                pooled.connection.cut();
+            }
+        });
+        join_all(checks).await;
     }
 
     fn lost(&self) -> Error {
@@ -184,14 +225,19 @@ impl Connections {
 
     /// Opens a connection for the pool. A further one that fails is no failure: the caller waits.
     async fn dial_into_pool(&self, anew: bool) -> Result<(), Error> {
-        let _dialling = self.pool.dialling();
         let Some(spec) = self.spec() else { return Err(self.lost()) };
+        if let Some(refused) = self.refused() {
+            return Err(Error::Client(refused, 0));
+        }
         let peer = if anew { None } else { self.pool.peer() };
         let (dialled, retries) = client::connect_to(&spec, peer, Instant::now() + spec.timeout).await;
         match dialled {
+            // The session was closed meanwhile: nobody would ever close this one.
+            Ok(_) if self.spec().is_none() => Err(self.lost()),
             Ok(connection) => {
                 if anew {
                     tracing::info!(host = %self.target, retries, "reconnected");
+                    self.untold.store(true, Ordering::Release);
                 }
                 self.pool.add(connection);
                 Ok(())
@@ -221,22 +267,26 @@ impl Connections {
         connection.map_err(|error| Error::Client(Arc::new(error), retries))
     }
 
+    fn refused(&self) -> Option<Arc<ClientError>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn spec(&self) -> Option<Arc<ConnectSpec>> {
         self.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens a channel to end a command over: on its own connection, whose last place is kept for
-    /// this, else on any other, else on a new one.
+    /// Opens a channel to end a command over: on its own connection, where one is kept for this, else
+    /// on any other, else on a new one.
     pub(crate) async fn open_for_stop(&self, of: &Place) -> Option<(Channel, Option<Place>)> {
         for place in self.pool.stop_places(of) {
-            if let Ok(Ok(channel)) = timeout(STOP_OPEN_TIMEOUT, place.pooled.connection.open_session()).await {
-                return Some((channel, Some(place)));
+            if let Ok(Some(channel)) = timeout(STOP_OPEN_TIMEOUT, open_for_stop_on(&place.pooled)).await {
+                return Some((channel, Some(place.opened())));
             }
         }
         let connection = self.dial(Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
         let place = self.pool.add(connection);
         let channel = place.pooled.connection.open_session().await.ok()?;
-        Some((channel, Some(place)))
+        Some((channel, Some(place.opened())))
     }
 
     /// Closes further connections that have not been used for a while.
@@ -251,4 +301,29 @@ impl Connections {
         let all = self.pool.take_all();
         join_all(all.iter().map(|pooled| pooled.connection.disconnect(bound))).await;
     }
+}
+
+async fn open_for_stop_on(pooled: &Pooled) -> Option<Channel> {
+    // Asked first: what is kept on a silent connection would end nothing.
+    if pooled.connection.answers(STOP_OPEN_TIMEOUT).await
+        && let Some(kept) = pooled.take_spare()
+    {
+        return Some(kept);
+    }
+    loop {
+        match pooled.connection.open_session().await {
+            Ok(channel) => return Some(channel),
+            Err(error) if is_full(&error) && pooled.settles() => tokio::time::sleep(SETTLING_STEP).await,
+            Err(_) => return None,
+        }
+    }
+}
+
+fn is_full(error: &russh::Error) -> bool {
+    matches!(error, russh::Error::ChannelOpenFailure(why) if is_for_want_of_a_place(why))
+}
+
+/// OpenSSH says the one, RFC 4254 has the other for it.
+fn is_for_want_of_a_place(why: &ChannelOpenFailure) -> bool {
+    matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage)
 }

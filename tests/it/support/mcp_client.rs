@@ -77,6 +77,11 @@ impl McpClient {
         Self::stdio_as(env, ClientLifecycleMode::Initialize).await
     }
 
+    /// The same, in a network namespace.
+    pub(crate) async fn stdio_within(namespace: &str, env: &[(&str, &str)]) -> Self {
+        Self::over(ServerProcess::stdio_within(namespace, env), ClientLifecycleMode::Initialize).await
+    }
+
     /// The same, in the revision that has `server/discover` in place of `initialize`.
     pub(crate) async fn stdio_discover(env: &[(&str, &str)]) -> Self {
         Self::stdio_as(env, discover()).await
@@ -99,7 +104,10 @@ impl McpClient {
     }
 
     async fn stdio_as(env: &[(&str, &str)], lifecycle: ClientLifecycleMode) -> Self {
-        let mut process = ServerProcess::stdio(env);
+        Self::over(ServerProcess::stdio(env), lifecycle).await
+    }
+
+    async fn over(mut process: ServerProcess, lifecycle: ClientLifecycleMode) -> Self {
         let transport = (process.take_stdout(), process.take_stdin());
         Self { service: serve(transport, lifecycle).await, process: Some(process), _relay: None }
     }
@@ -143,7 +151,7 @@ impl McpClient {
 
     /// The process id of a server behind stdio.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().and_then(ServerProcess::pid).expect("a process")
+        self.process.as_ref().expect("a server behind stdio").pid()
     }
 
     /// What a server behind stdio has logged.

@@ -8,6 +8,7 @@ mod keys;
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
+    net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -34,6 +35,8 @@ const ATTEMPTS: usize = 5;
 pub(crate) struct SshdBuilder {
     settings: Vec<String>,
     host_keys: Vec<KeyType>,
+    /// A network namespace, and the address there.
+    within: Option<(String, Ipv4Addr)>,
 }
 
 impl SshdBuilder {
@@ -47,6 +50,12 @@ impl SshdBuilder {
     /// Adds a host key; without any, the server has one ed25519 key.
     pub(crate) fn host_key(mut self, kind: KeyType) -> Self {
         self.host_keys.push(kind);
+        self
+    }
+
+    /// Listens on this address of a network namespace.
+    pub(crate) fn within(mut self, namespace: &str, address: Ipv4Addr) -> Self {
+        self.within = Some((namespace.to_owned(), address));
         self
     }
 
@@ -226,7 +235,7 @@ impl Sshd {
         for port in ports {
             self.port = if *port == 0 { free_port() } else { *port };
             let mut listener = self.spawn();
-            let text = format!("Server listening on 127.0.0.1 port {}", self.port);
+            let text = format!("Server listening on {} port {}", self.address(), self.port);
             let listening = || self.log().contains(&text);
             let pid = listener.id();
             eventually("sshd listens or ends", async || listening() || !alive(pid)).await;
@@ -250,7 +259,14 @@ impl Sshd {
             fs::write(&config, self.config("")).expect("sshd_config");
         }
         let log = OpenOptions::new().append(true).create(true).open(self.path("log")).expect("a log");
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.builder.within {
+            None => Command::new(&self.program),
+            Some((namespace, _)) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.program);
+                command
+            }
+        };
         command.arg("-D").arg("-e").arg("-f").arg(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().expect("sshd starts")
@@ -262,17 +278,24 @@ impl Sshd {
         let (blocks, mut lines): (Vec<_>, Vec<_>) = self.builder.settings.iter().cloned().partition(is_match);
         let host_keys = self.host_keys();
         lines.extend(host_keys.iter().map(|key| format!("HostKey {}", key.display())));
-        lines.push(format!("ListenAddress 127.0.0.1:{}", self.port));
+        lines.push(format!("ListenAddress {}:{}", self.address(), self.port));
         let authorized_keys = self.path("authorized_keys");
         lines.push(format!("AuthorizedKeysFile {}", authorized_keys.display()));
         lines.push(format!("SetEnv {}", self.marker));
         lines.push(penalties.to_owned());
-        lines.extend(COMMON.map(str::to_owned));
+        // Of some keywords the last line counts and not the first.
+        let keyword = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        let set: Vec<_> = lines.iter().map(|line| keyword(line)).collect();
+        lines.extend(COMMON.iter().filter(|line| !set.contains(&keyword(line))).map(|line| (*line).to_owned()));
         lines.extend(blocks);
         // Root's own start-up files may do anything: take a while, or hang after a kill in their midst.
         let home = self.path("empty").display().to_string();
         lines.push(format!("Match User root\nSetEnv {} HOME={home}", self.marker));
         lines.join("\n") + "\n"
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        self.builder.within.as_ref().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address)
     }
 
     fn host_keys(&self) -> Vec<PathBuf> {

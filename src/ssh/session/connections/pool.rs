@@ -1,6 +1,7 @@
 //! Which connection a channel goes to. Decides only; no I/O happens here.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -11,12 +12,17 @@ use tokio::{
     time::Instant,
 };
 
-use crate::ssh::{Error, client::Connection};
+use crate::ssh::{
+    Error,
+    client::{Channel, Connection},
+};
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
 const ASSUMED_LIMIT: usize = 10;
 /// A further connection is closed after this long without a channel.
 const UNUSED_AFTER: Duration = Duration::from_secs(30);
+/// How long after its end a channel may still count on the server. OpenSSH forgets one in its next round.
+const SETTLING: Duration = Duration::from_millis(500);
 /// After a further connection could not be opened, none is tried for this long.
 const GROWTH_PAUSE: Duration = Duration::from_secs(2);
 
@@ -49,10 +55,39 @@ pub(super) struct Pooled {
     load: Mutex<Load>,
 }
 
-#[derive(Debug)]
 struct Load {
+    /// Places that are given away.
     channels: usize,
     unused_since: Instant,
+    /// When channels were closed: the server may take a moment to notice.
+    closed: Vec<Instant>,
+    spare: Spare,
+}
+
+/// The channel that is kept for ending commands. It is opened beforehand: how many the server allows is
+/// only known once it has refused one, and then all may be in use.
+enum Spare {
+    Missing,
+    Opening,
+    Kept(Channel),
+}
+
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load").field("channels", &self.channels).finish_non_exhaustive()
+    }
+}
+
+impl Load {
+    /// Channels that the server may count, besides those of `channels`.
+    fn others(&mut self) -> usize {
+        self.closing() + usize::from(!matches!(self.spare, Spare::Missing))
+    }
+
+    fn closing(&mut self) -> usize {
+        self.closed.retain(|closed| closed.elapsed() < SETTLING);
+        self.closed.len()
+    }
 }
 
 /// What a caller who wants a channel does next.
@@ -67,14 +102,32 @@ pub(super) enum Next {
     Failed(Error),
 }
 
+/// What a refused channel tells.
+pub(super) enum Refusal {
+    /// How many channels the server allows per connection.
+    Learnt,
+    /// Nothing: a channel that was closed just now may still have counted.
+    Unsettled,
+    /// That the server allows none.
+    NoneAllowed,
+}
+
 /// A place for one channel. Given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(super) pooled: Arc<Pooled>,
     freed: Arc<Notify>,
+    /// There is a channel, or was.
+    opened: bool,
 }
 
 impl Place {
+    /// Notes that the channel is open.
+    pub(super) fn opened(mut self) -> Self {
+        self.opened = true;
+        self
+    }
+
     /// Why the connection of this place ended.
     pub(crate) fn cause(&self) -> String {
         self.pooled.connection.cause()
@@ -86,6 +139,9 @@ impl Drop for Place {
         let mut load = self.pooled.load();
         load.channels -= 1;
         load.unused_since = Instant::now();
+        if self.opened {
+            load.closed.push(Instant::now());
+        }
         drop(load);
         self.freed.notify_one();
     }
@@ -105,6 +161,37 @@ impl Drop for Dialling<'_> {
 impl Pooled {
     fn load(&self) -> MutexGuard<'_, Load> {
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the channel that is kept for ending commands.
+    pub(super) fn take_spare(&self) -> Option<Channel> {
+        let mut load = self.load();
+        let Spare::Kept(_) = load.spare else { return None };
+        let Spare::Kept(kept) = std::mem::replace(&mut load.spare, Spare::Missing) else { return None };
+        Some(kept)
+    }
+
+    /// Whether a channel was closed so lately that the server may still count it.
+    pub(super) fn settles(&self) -> bool {
+        self.load().closing() > 0
+    }
+}
+
+/// The room for the channel that is kept for ending commands; free again when dropped without it.
+pub(super) struct SparePlace(Arc<Pooled>);
+
+impl SparePlace {
+    pub(super) fn keep(self, channel: Channel) {
+        self.0.load().spare = Spare::Kept(channel);
+    }
+}
+
+impl Drop for SparePlace {
+    fn drop(&mut self) {
+        let mut load = self.0.load();
+        if matches!(load.spare, Spare::Opening) {
+            load.spare = Spare::Missing;
+        }
     }
 }
 
@@ -181,7 +268,7 @@ impl Pool {
 
     fn place(&self, pooled: &Arc<Pooled>) -> Place {
         pooled.load().channels += 1;
-        Place { pooled: pooled.clone(), freed: self.freed.clone() }
+        Place { pooled: pooled.clone(), freed: self.freed.clone(), opened: false }
     }
 
     /// Ends the dialling that [`Next::Dial`] began, when dropped.
@@ -193,19 +280,46 @@ impl Pool {
     pub(super) fn add(&self, connection: Connection) -> Place {
         let mut state = self.state();
         state.peer = Some(connection.peer);
-        let load = Mutex::new(Load { channels: 0, unused_since: Instant::now() });
-        let pooled = Arc::new(Pooled { connection, load });
+        let load = Load { channels: 0, unused_since: Instant::now(), closed: Vec::new(), spare: Spare::Missing };
+        let pooled = Arc::new(Pooled { connection, load: Mutex::new(load) });
         state.open.push(pooled.clone());
         self.place(&pooled)
     }
 
-    /// A refusal for want of a place. False where this channel is the only one, which means that the
-    /// server allows none.
-    pub(super) fn learn_limit(&self, place: &Place) -> bool {
-        let channels = place.pooled.load().channels;
+    /// The room for the channel that is kept for ending commands, where that is missing.
+    pub(super) fn spare_place(&self, place: &Place) -> Option<SparePlace> {
+        let limit = self.state().limit;
+        let mut load = place.pooled.load();
+        // Dropbear loses the end of a command on a channel that was open while another command ended. It has no such
+        // limit either.
+        let is_dropbear = place.pooled.connection.facts.server_version.contains("dropbear");
+        if is_dropbear || limit == 1 || !matches!(load.spare, Spare::Missing) {
+            return None;
+        }
+        load.spare = Spare::Opening;
+        Some(SparePlace(place.pooled.clone()))
+    }
+
+    /// A refusal of the channel that is kept for ending commands, beside that of `place`.
+    pub(super) fn learn_limit_beside(&self, place: &Place) {
         let mut state = self.state();
-        state.limit = state.limit.min(channels - 1).max(1);
-        channels > 1
+        let mut load = place.pooled.load();
+        state.limit = state.limit.min(load.channels + load.others());
+    }
+
+    /// A refusal for want of a place: the server allows no more than it may have counted then.
+    pub(super) fn learn_limit(&self, place: &Place) -> Refusal {
+        let mut state = self.state();
+        let mut load = place.pooled.load();
+        let counted = load.channels - 1 + load.others();
+        if counted == 0 {
+            return Refusal::NoneAllowed;
+        }
+        if counted < state.limit {
+            state.limit = counted;
+            return Refusal::Learnt;
+        }
+        Refusal::Unsettled
     }
 
     /// Tells whoever waits that connecting anew has failed.
@@ -270,10 +384,17 @@ impl Pool {
             .open
             .extract_if(.., |pooled| {
                 let load = pooled.load();
-                let unused = load.channels == 0 && now.saturating_duration_since(load.unused_since) > UNUSED_AFTER;
-                unused && !std::mem::take(&mut first)
+                let further = !std::mem::take(&mut first);
+                further && load.channels == 0 && now.saturating_duration_since(load.unused_since) > UNUSED_AFTER
             })
             .collect()
+    }
+
+    /// Every connection, open as far as is known.
+    pub(super) fn all(&self) -> Vec<Arc<Pooled>> {
+        let mut state = self.state();
+        state.forget_closed();
+        state.open.clone()
     }
 
     pub(super) fn take_all(&self) -> Vec<Arc<Pooled>> {

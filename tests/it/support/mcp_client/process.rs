@@ -27,6 +27,14 @@ impl ServerProcess {
         Self::start(env!("CARGO_BIN_EXE_ssh-mcp-stdio"), env, Stdio::piped())
     }
 
+    /// Starts `ssh-mcp-stdio` in a network namespace.
+    pub(crate) fn stdio_within(namespace: &str, env: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let arguments = ["netns", "exec", namespace, env!("CARGO_BIN_EXE_ssh-mcp-stdio")];
+        let command = command("ip", &arguments, home.path(), env);
+        Self::spawn(command, home, Stdio::piped())
+    }
+
     /// Starts `ssh-mcp`.
     pub(crate) fn http(env: &[(&str, &str)]) -> Self {
         Self::start(env!("CARGO_BIN_EXE_ssh-mcp"), env, Stdio::null())
@@ -34,7 +42,11 @@ impl ServerProcess {
 
     fn start(program: &str, env: &[(&str, &str)], stdin: Stdio) -> Self {
         let home = tempfile::tempdir().expect("a home");
-        let mut command = command(program, &[], home.path(), env);
+        let command = command(program, &[], home.path(), env);
+        Self::spawn(command, home, stdin)
+    }
+
+    fn spawn(mut command: Command, home: TempDir, stdin: Stdio) -> Self {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the server starts");
         let stderr = Arc::default();
@@ -42,14 +54,14 @@ impl ServerProcess {
         Self { child, home, stderr }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("nobody has waited for its end")
+    }
+
     /// Its `HOME`, unless the test gave another.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
-    }
-
-    /// Its id, until it has ended.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
     }
 
     /// What it wrote to stderr so far.
