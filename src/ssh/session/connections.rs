@@ -199,7 +199,10 @@ impl Connections {
         if is_for_want_of_a_place(why) {
             match self.pool.learn_limit(place) {
                 Refusal::Learnt => return Ok(()),
-                Refusal::Unsettled => return Ok(tokio::time::sleep(SETTLING_STEP).await),
+                Refusal::Unsettled => {
+                    tokio::time::sleep(SETTLING_STEP).await;
+                    return Ok(());
+                }
                 Refusal::NoneAllowed => {}
             }
         }
