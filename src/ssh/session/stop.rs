@@ -23,6 +23,9 @@ pub(crate) const SHORT_GRACE: Duration = Duration::from_millis(250);
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(2_600);
 /// Stops that are asked for within this time go out as one command.
 const GATHERING: Duration = Duration::from_millis(3);
+/// How often the script is run at most. Dropbear may close a new channel at once, without running anything,
+/// when another command of the connection ends at that moment.
+const ATTEMPTS: usize = 3;
 /// A step of the script's waiting.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -68,6 +71,26 @@ impl Stopper {
 
 async fn end(connections: &Connections, place: &Place, pids: &[u32], grace: Duration) -> HashMap<u32, Ended> {
     let deadline = Instant::now() + STOP_TIMEOUT;
+    let mut ended = HashMap::new();
+    for _ in 0..ATTEMPTS {
+        let missing: Vec<_> = pids.iter().copied().filter(|pid| !ended.contains_key(pid)).collect();
+        if missing.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        let Some(report) = ask(connections, place, &missing, grace, deadline).await else { break };
+        ended.extend(report);
+    }
+    ended
+}
+
+/// Runs the script once; none where no channel could be had.
+async fn ask(
+    connections: &Connections,
+    place: &Place,
+    pids: &[u32],
+    grace: Duration,
+    deadline: Instant,
+) -> Option<HashMap<u32, Ended>> {
     let nonce = Uuid::new_v4().simple().to_string();
     let steps = grace.as_millis() / STEP.as_millis();
     let targets: String = pids.iter().map(|pid| format!(" {pid}")).collect();
@@ -75,10 +98,10 @@ async fn end(connections: &Connections, place: &Place, pids: &[u32], grace: Dura
     let opened = tokio::time::timeout_at(deadline, connections.open_for_stop(place)).await;
     let Ok(Some((channel, _stop_place))) = opened else {
         tracing::warn!(commands = pids.len(), "no channel to end remote processes over");
-        return HashMap::new();
+        return None;
     };
     let report = capture(channel, &line, SCRIPT, deadline).await.unwrap_or_default();
-    report.lines().filter_map(|line| read(line.strip_prefix(&nonce)?)).collect()
+    Some(report.lines().filter_map(|line| read(line.strip_prefix(&nonce)?)).collect())
 }
 
 /// Reads `pid left detached...`.
