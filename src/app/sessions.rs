@@ -43,7 +43,11 @@ impl App {
             },
         };
         self.check_room(owner, request.name.as_deref(), &target)?;
-        let session = self.open_session(owner, request, target, deadline).await?;
+        let session = tokio::select! {
+            opened = self.open_session(owner, request, target, deadline) => opened?,
+            // Nothing that is opened now would be closed in order.
+            () = self.shutdown.cancelled() => return Err(Error::Stopping),
+        };
         Ok(self.connected(&session, reuse_refused, timeout, notices))
     }
 

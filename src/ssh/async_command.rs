@@ -22,6 +22,9 @@ use super::{
 
 /// Longest command line: sshd passes it to the shell as one argument, which Linux limits to 128 KiB.
 pub const MAX_COMMAND_BYTES: usize = 120_000;
+/// Longest line that Linux takes as one argument, with what stands before the command: a directory of many quotes
+/// takes four bytes for each.
+const MAX_LINE_BYTES: usize = (128 << 10) - 1;
 /// Most that one command takes on standard input.
 pub const MAX_STDIN_BYTES: usize = 1 << 20;
 /// Longest directory name (`PATH_MAX` of Linux).
@@ -232,11 +235,12 @@ impl Command {
             return self
                 .failed(Error::InvalidCommand { what: "cwd cannot be used on this host: its shell is unknown" });
         }
-        let exec = Exec {
-            preamble: Preamble::new(shell, spec.cwd.as_deref()),
-            command: spec.command,
-            stdin: spec.stdin.into_bytes(),
-        };
+        let preamble = Preamble::new(shell, spec.cwd.as_deref());
+        let bytes = spec.command.len() + preamble.as_ref().map_or(0, Preamble::len);
+        if bytes > MAX_LINE_BYTES {
+            return self.failed(Error::TooLong { field: "command", bytes, limit: MAX_COMMAND_BYTES });
+        }
+        let exec = Exec { preamble, command: spec.command, stdin: spec.stdin.into_bytes() };
         let stop = Stop { deadline, token: self.token.clone() };
         let place = &opened.place;
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;

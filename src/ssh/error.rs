@@ -63,6 +63,8 @@ pub enum Error {
     PortPermission { port: u16 },
     #[error("invalid remote_address {address:?}")]
     InvalidRemoteAddress { address: String },
+    #[error("the server is stopping; nothing was connected")]
+    Stopping,
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -114,12 +116,14 @@ impl Explain for Error {
             Error::TooManySessions { .. } => Code::TooManySessions,
             Error::TooManyForwards { .. } => Code::TooManyForwards,
             Error::Client(error, _) => error.code(),
-            Error::ChannelRefused { .. } | Error::NoPlace { .. } => Code::ChannelRefused,
+            Error::ChannelRefused { .. } => Code::ChannelRefused,
+            Error::NoPlace { .. } => Code::Busy,
             Error::ConnectionLost { .. } => Code::ConnectionLost,
             Error::OutcomeUnknown { .. } => Code::OutcomeUnknown,
             Error::PortInUse { .. } => Code::PortInUse,
             Error::InvalidPort { .. } => Code::InvalidPort,
             Error::PortPermission { .. } => Code::PermissionDenied,
+            Error::Stopping => Code::Busy,
             Error::Internal(_) => Code::Internal,
         }
     }
@@ -162,6 +166,7 @@ impl Explain for Error {
                 .into(),
             Error::PortInUse { .. } => "Use local_port 0 for any free port, or another number.".into(),
             Error::PortPermission { .. } => "Use a local_port of 1024 or above, or 0 for any free one.".into(),
+            Error::Stopping => "Repeat the call once the server runs again.".into(),
             Error::NoSuchDirectory { .. } => "Check the path with ssh_execute \"ls -d\", or leave out cwd.".into(),
             _ => return None,
         })
@@ -170,7 +175,7 @@ impl Explain for Error {
     fn retryable(&self) -> bool {
         match self {
             Error::Client(error, _) => error.is_transient(),
-            Error::NoPlace { .. } | Error::TooManyCommands { .. } => true,
+            Error::NoPlace { .. } | Error::TooManyCommands { .. } | Error::Stopping => true,
             _ => false,
         }
     }

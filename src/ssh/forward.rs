@@ -196,6 +196,15 @@ struct Link {
 }
 
 impl Link {
+    /// A channel to the target; over a new connection where the old one turns out to be lost.
+    async fn open(&self, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
+        let connection = self.connection().await?;
+        match open(&connection, peer, spec).await {
+            None if connection.is_closed() => open(&*self.connection().await?, peer, spec).await,
+            opened => opened,
+        }
+    }
+
     /// The connection; a new one where it was lost and the session itself is connected. A forward does
     /// not reconnect a session: until that is used again, its port refuses.
     async fn connection(&self) -> Option<Arc<Connection>> {
@@ -221,11 +230,10 @@ async fn listen(port: u16) -> Result<TcpListener, Error> {
 
 /// Carries one connection; each side's end of stream is passed on by itself.
 async fn carry(mut local: TcpStream, peer: SocketAddr, link: &Link, spec: &ForwardSpec) {
-    let Some(connection) = link.connection().await else { return };
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn Nagle's algorithm off");
     }
-    let Some(channel) = open(&connection, peer, spec).await else { return };
+    let Some(channel) = link.open(peer, spec).await else { return };
     let mut remote = channel.into_stream();
     let copied = copy_bidirectional_with_sizes(&mut local, &mut remote, COPY_BUFFER, COPY_BUFFER).await;
     tracing::debug!(?copied, "forwarded connection ended");

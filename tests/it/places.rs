@@ -155,7 +155,7 @@ async fn command_without_a_place_ends_at_its_own_time_limit() {
     let first = session.start(&gate.command(0)).await;
     eventually("the first runs", async || gate.arrived() == 1).await;
     let answer = session.call("ssh_execute", json!({"command": gate.command(1), "timeout_secs": 1})).await;
-    assert_eq!((answer.code(), &answer.structured["retryable"]), ("channel_refused", &json!(true)), "{}", answer.text);
+    assert_eq!((answer.code(), &answer.structured["retryable"]), ("busy", &json!(true)), "{}", answer.text);
     let _open = gate.open(1);
     assert_said(&session.ended(&first).await, 0);
     assert_eq!(gate.arrived(), 1, "the second never ran");

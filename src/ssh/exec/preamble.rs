@@ -75,6 +75,11 @@ impl Preamble {
         (!text.is_empty()).then_some(Self { text, text_of_ps, nonce, tells_pid, enters_directory })
     }
 
+    /// How many bytes stand before the command.
+    pub(crate) const fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// The line for the login shell.
     pub(crate) fn line(&self, command: &str) -> String {
         format!("{}{command}", self.text)

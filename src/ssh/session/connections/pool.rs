@@ -1,7 +1,8 @@
 //! Which connection a channel goes to. Decides only; no I/O happens here.
 
+mod load;
+
 use std::{
-    fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,17 +13,13 @@ use tokio::{
     time::Instant,
 };
 
-use crate::ssh::{
-    Error,
-    client::{Channel, Connection},
-};
+pub(super) use self::load::{Pooled, SparePlace};
+use crate::ssh::{Error, client::Connection};
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
 const ASSUMED_LIMIT: usize = 10;
 /// A further connection is closed after this long without a channel.
 const UNUSED_AFTER: Duration = Duration::from_secs(30);
-/// How long after its end a channel may still count on the server. OpenSSH forgets one in its next round.
-const SETTLING: Duration = Duration::from_millis(500);
 /// After a further connection could not be opened, none is tried for this long.
 const GROWTH_PAUSE: Duration = Duration::from_secs(2);
 
@@ -47,47 +44,6 @@ struct State {
     /// Why the last connection ended.
     cause: Option<String>,
     peer: Option<SocketAddr>,
-}
-
-#[derive(Debug)]
-pub(super) struct Pooled {
-    pub(super) connection: Connection,
-    load: Mutex<Load>,
-}
-
-struct Load {
-    /// Places that are given away.
-    channels: usize,
-    unused_since: Instant,
-    /// When channels were closed: the server may take a moment to notice.
-    closed: Vec<Instant>,
-    spare: Spare,
-}
-
-/// The channel that is kept for ending commands. It is opened beforehand: how many the server allows is
-/// only known once it has refused one, and then all may be in use.
-enum Spare {
-    Missing,
-    Opening,
-    Kept(Channel),
-}
-
-impl fmt::Debug for Load {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Load").field("channels", &self.channels).finish_non_exhaustive()
-    }
-}
-
-impl Load {
-    /// Channels that the server may count, besides those of `channels`.
-    fn others(&mut self) -> usize {
-        self.closing() + usize::from(!matches!(self.spare, Spare::Missing))
-    }
-
-    fn closing(&mut self) -> usize {
-        self.closed.retain(|closed| closed.elapsed() < SETTLING);
-        self.closed.len()
-    }
 }
 
 /// What a caller who wants a channel does next.
@@ -140,7 +96,7 @@ impl Drop for Place {
         load.channels -= 1;
         load.unused_since = Instant::now();
         if self.opened {
-            load.closed.push(Instant::now());
+            load.note_closed();
         }
         drop(load);
         self.freed.notify_one();
@@ -155,43 +111,6 @@ impl Drop for Dialling<'_> {
     fn drop(&mut self) {
         self.0.state().dialling -= 1;
         self.0.freed.notify_waiters();
-    }
-}
-
-impl Pooled {
-    fn load(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the channel that is kept for ending commands.
-    pub(super) fn take_spare(&self) -> Option<Channel> {
-        let mut load = self.load();
-        let Spare::Kept(_) = load.spare else { return None };
-        let Spare::Kept(kept) = std::mem::replace(&mut load.spare, Spare::Missing) else { return None };
-        Some(kept)
-    }
-
-    /// Whether a channel was closed so lately that the server may still count it.
-    pub(super) fn settles(&self) -> bool {
-        self.load().closing() > 0
-    }
-}
-
-/// The room for the channel that is kept for ending commands; free again when dropped without it.
-pub(super) struct SparePlace(Arc<Pooled>);
-
-impl SparePlace {
-    pub(super) fn keep(self, channel: Channel) {
-        self.0.load().spare = Spare::Kept(channel);
-    }
-}
-
-impl Drop for SparePlace {
-    fn drop(&mut self) {
-        let mut load = self.0.load();
-        if matches!(load.spare, Spare::Opening) {
-            load.spare = Spare::Missing;
-        }
     }
 }
 
@@ -244,7 +163,8 @@ impl Pool {
         let mut state = self.state();
         state.forget_closed();
         let most = state.for_commands();
-        let free = state.open.iter().find(|pooled| pooled.load().channels < most);
+        let takes = |pooled: &Pooled| if pooled.is_for_one() { 1 } else { most };
+        let free = state.open.iter().find(|pooled| pooled.load().channels < takes(pooled));
         if let Some(pooled) = free {
             return Next::Place(self.place(pooled));
         }
@@ -280,24 +200,15 @@ impl Pool {
     pub(super) fn add(&self, connection: Connection) -> Place {
         let mut state = self.state();
         state.peer = Some(connection.peer);
-        let load = Load { channels: 0, unused_since: Instant::now(), closed: Vec::new(), spare: Spare::Missing };
-        let pooled = Arc::new(Pooled { connection, load: Mutex::new(load) });
+        let pooled = Pooled::new(connection);
         state.open.push(pooled.clone());
         self.place(&pooled)
     }
 
     /// The room for the channel that is kept for ending commands, where that is missing.
     pub(super) fn spare_place(&self, place: &Place) -> Option<SparePlace> {
-        let limit = self.state().limit;
-        let mut load = place.pooled.load();
-        // Dropbear loses the end of a command on a channel that was open while another command ended. It has no such
-        // limit either.
-        let is_dropbear = place.pooled.connection.facts.server_version.contains("dropbear");
-        if is_dropbear || limit == 1 || !matches!(load.spare, Spare::Missing) {
-            return None;
-        }
-        load.spare = Spare::Opening;
-        Some(SparePlace(place.pooled.clone()))
+        let is_needed = self.state().limit > 1 && !place.pooled.is_for_one();
+        is_needed.then(|| SparePlace::take(&place.pooled)).flatten()
     }
 
     /// A refusal of the channel that is kept for ending commands, beside that of `place`.

@@ -90,11 +90,6 @@ impl HttpServer {
         let reply = async { open(self.port, method, path, headers, body).await?.collect().await };
         bounded(path, reply).await.expect("an HTTP reply")
     }
-
-    /// A request whose reply is read event by event.
-    pub(crate) async fn stream(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> HttpStream {
-        bounded(path, open(self.port, method, path, headers, body)).await.expect("an HTTP reply")
-    }
 }
 
 /// A whole reply.

@@ -17,7 +17,8 @@ use crate::support::{process::kill, wait::bounded};
 /// A running `ssh-mcp` or `ssh-mcp-stdio`.
 pub(crate) struct ServerProcess {
     child: Child,
-    home: TempDir,
+    /// Gone with the process.
+    _home: TempDir,
     stderr: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -51,17 +52,12 @@ impl ServerProcess {
         let mut child = command.spawn().expect("the server starts");
         let stderr = Arc::default();
         collect(child.stderr.take().expect("a pipe"), Arc::clone(&stderr));
-        Self { child, home, stderr }
+        Self { child, _home: home, stderr }
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("nobody has waited for its end")
-    }
-
-    /// Its `HOME`, unless the test gave another.
-    pub(crate) fn home(&self) -> &Path {
-        self.home.path()
     }
 
     /// What it wrote to stderr so far.
