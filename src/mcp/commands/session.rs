@@ -23,7 +23,8 @@ const PASSWORD_NOTICE: &str =
 /// Parameters of `ssh_connect`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ConnectParams {
-    /// host, host:port, user@host:port or [v6]:port; port 22 by default
+    /// Where to connect to.
+    #[schemars(description = "host, host:port, user@host:port or [v6]:port; port 22 by default")]
     #[schemars(extend("x-trim" = true))]
     pub address: String,
     /// Login name; required unless address has it

@@ -38,7 +38,7 @@ pub enum ClientError {
     Key(#[from] KeyFileError),
     #[error("SSH protocol error: {0}")]
     Protocol(String),
-    /// As russh reports it; [`ClientError::before_authentication`] turns it into one of the others.
+    /// As russh reports it; the end of the handshake turns it into one of the others.
     #[error("{0}")]
     Russh(Arc<russh::Error>),
 }
