@@ -327,6 +327,8 @@ async fn a_forward_that_lost_its_connection_gets_another() {
     let Some(sshd) = Sshd::start().await else { return };
     let session = Session::on_sshd(&sshd, &[]).await;
     let (_echo, port) = echo().await;
+    // sshd forks once more after the login: whoever runs a command runs in that child.
+    session.run("true").await;
     let before = sshd.connections();
     let opened = forward(&session, 0, port).await;
     let mut carried = connect(&opened).await;
