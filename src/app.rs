@@ -105,7 +105,9 @@ impl App {
         };
         if tokio::time::timeout(budget, ended).await.is_err() {
             let left: usize = open.iter().map(|session| session.running.get()).sum();
-            tracing::warn!(left, "commands may still run on their hosts: the time to end them was over");
+            if left > 0 {
+                tracing::warn!(left, "commands may still run on their hosts: the time to end them was over");
+            }
         }
     }
 }
