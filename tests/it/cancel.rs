@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{
-    mcp_client::{HttpServer, McpClient},
-    openssh::{Sshd, is_root},
-    process::alive,
-    session::{Session, login, text},
-    wait::{bounded, eventually},
+use crate::{
+    support::{
+        mcp_client::{HttpServer, McpClient},
+        openssh::{Sshd, is_root},
+        process::alive,
+        session::{Session, login, text},
+        wait::{bounded, eventually},
+    },
+    wire::{Ask, modern_call},
 };
 
 async fn gone(pid: u32) {
@@ -150,6 +153,24 @@ async fn a_cancelled_call_ends_its_remote_command_over_http_and_sse() {
     cancelled_by_its_client(&http).await;
     let sse = Session::open(McpClient::sse(&server).await, arguments).await;
     cancelled_by_its_client(&sse).await;
+}
+
+#[tokio::test]
+async fn a_closed_response_ends_its_remote_command_under_2026_07_28() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let server = HttpServer::start(&[]).await;
+    let session = Session::open(McpClient::http_discover(&server).await, login(&sshd, &sshd.user().name)).await;
+    let arguments = json!({"session_id": session.id, "command": "echo $$; sleep 300"});
+    let call = Ask::post("/mcp", &modern_call(1, "ssh_execute", arguments))
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("Mcp-Method", "tools/call")
+        .header("Mcp-Name", "ssh_execute");
+    let response = call.open(([127, 0, 0, 1], server.port()).into()).await.unwrap();
+    let (id, pid) = running(&session).await;
+    drop(response);
+    gone(pid).await;
+    assert_eq!(session.ended(&id).await["status"], "cancelled");
 }
 
 #[tokio::test]
