@@ -2,6 +2,8 @@
 //!
 //! Each way of ending runs on every kind of host at once, with every shape of tree at once.
 
+mod program;
+
 use std::{fs, time::Duration};
 
 use futures_util::future::join_all;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use self::program::Program;
 use crate::support::{
     fake_server::{FakeServer, Play},
     home::with,
@@ -271,71 +274,6 @@ async fn slow_login_shell_does_not_keep_a_command_from_its_end() {
     let mut sessions = hosts.sessions(&[]).await;
     sessions.retain(|(host, _)| host.ends_with("root"));
     join_all(sessions.iter().map(|(host, session)| cancelled(host, session))).await;
-}
-
-/// A program under test that runs commands, on either transport.
-enum Program {
-    Stdio(RawStdio, u64),
-    Http(HttpServer),
-}
-
-impl Program {
-    async fn stdio() -> Self {
-        Self::Stdio(RawStdio::initialized(&[]).await, 0)
-    }
-
-    async fn http() -> Self {
-        Self::Http(HttpServer::start(&[]).await)
-    }
-
-    async fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        let reply = match self {
-            Self::Stdio(client, id) => {
-                *id += 1;
-                client.request(*id, "tools/call", json!({"name": tool, "arguments": arguments})).await
-            }
-            Self::Http(server) => server.curl(tool, arguments).await,
-        };
-        assert_eq!(reply["result"]["isError"], false, "{reply}");
-        reply["result"]["structuredContent"].clone()
-    }
-
-    async fn session(&mut self, login: Value) -> Value {
-        self.call("ssh_connect", login).await["session_id"].clone()
-    }
-
-    async fn start(&mut self, session: &Value, command: &str) {
-        self.call("ssh_execute_async", json!({"session_id": session, "command": command})).await;
-    }
-
-    /// Ends it by a signal, or by the end of its stdin, and waits.
-    async fn end(&mut self, by: &str) {
-        let process = match self {
-            Self::Stdio(client, _) if by == "EOF" => {
-                client.close();
-                client.process()
-            }
-            Self::Stdio(client, _) => client.process(),
-            Self::Http(server) => server.process(),
-        };
-        if by != "EOF" {
-            process.signal(by);
-        }
-        let status = process.wait().await;
-        assert!(status.success(), "{by}: {status}\n{}", process.stderr());
-    }
-
-    fn stderr(&mut self) -> String {
-        match self {
-            Self::Stdio(client, _) => client.process().stderr(),
-            Self::Http(server) => server.process().stderr(),
-        }
-    }
-
-    /// How long its end may take while commands run.
-    fn budget(&self) -> Duration {
-        Duration::from_secs(if matches!(self, Self::Stdio(..)) { 2 } else { 5 })
-    }
 }
 
 async fn nothing_is_left_after(mut program: Program, by: &str) {
