@@ -16,7 +16,6 @@ use crate::support::{
     fake_server::{FakeServer, Play},
     home::with,
     hosts::Hosts,
-    mcp_client::{HttpServer, RawStdio},
     openssh::{Sshd, is_root},
     process::with_argument,
     session::{Session, login, text},
