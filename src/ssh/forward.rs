@@ -37,7 +37,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Size of each copy buffer; larger ones gain nothing (docs/adr/0002).
+/// Size of each copy buffer; larger ones gained nothing on loopback.
 const COPY_BUFFER: usize = 64 << 10;
 
 /// A forward as it is listed.
