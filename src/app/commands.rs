@@ -17,6 +17,8 @@ use crate::ssh::{
     session::Session,
 };
 
+/// How long what came last may be looked through when the wait itself is over.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long a cancel waits for the end of the command: TERM, KILL and their graces, and a little.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -247,7 +249,10 @@ async fn appears(command: &Command, pattern: &Pattern, from: (Option<u64>, Optio
     };
     let found = match found {
         // What came last may not have been looked at yet.
-        None => watcher.look(&command.output, true).await,
+        None => {
+            let by = deadline.max(Instant::now() + LAST_LOOK);
+            tokio::time::timeout_at(by, watcher.look(&command.output, true)).await.ok().flatten()
+        }
         found => found,
     };
     Until { found, missed_bytes: watcher.missed() }

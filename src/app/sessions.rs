@@ -67,7 +67,10 @@ impl App {
         deadline: Instant,
     ) -> Result<Arc<Session>, Error> {
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let spec = self.connect_spec(&request, target, timeout).await?;
+        let late = ClientError::Timeout { target: target.clone(), after: timeout, last: None };
+        // A key file may lie on a file system that hangs.
+        let spec = tokio::time::timeout_at(deadline, self.connect_spec(&request, target, timeout)).await;
+        let spec = spec.unwrap_or_else(|_| Err(Error::Client(Arc::new(late), 0)))?;
         let (connection, retries) = client::connect(&spec, deadline).await;
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {

@@ -177,7 +177,9 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let link = Arc::new(LinkState::default());
     let stream = LinkStream::new(tcp, cut.clone(), link.clone());
     let handler = ClientHandler::new(&spec.target, spec.known_hosts.clone(), link.clone());
-    let known = spec.known_hosts.known_algorithms(&spec.target.host, spec.target.port);
+    let (known_hosts, host, port) = (spec.known_hosts.clone(), spec.target.host.clone(), spec.target.port);
+    let known = tokio::task::spawn_blocking(move || known_hosts.known_algorithms(&host, port)).await;
+    let known = known.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let known = known.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
     let config = Arc::new(handler::config(spec.compression, &known));
     let mut handle = russh::client::connect_stream(config, stream, handler)

@@ -9,7 +9,10 @@ mod stop;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,6 +96,8 @@ pub struct Session {
     pub(crate) forwarded: Counter,
     /// The login shell; none where it cannot be told, and commands go as they are.
     shell: OnceCell<Option<Shell>>,
+    /// How often it did not answer.
+    unanswered: AtomicU32,
     stopper: Stopper,
     /// One forward is opened at a time.
     pub(crate) forwarding: tokio::sync::Mutex<()>,
@@ -195,6 +200,7 @@ impl Session {
             background: Counter::default(),
             forwarded: Counter::default(),
             shell: OnceCell::new(),
+            unanswered: AtomicU32::new(0),
             stopper: Stopper::default(),
             forwarding: tokio::sync::Mutex::default(),
             last_used: Mutex::new(Instant::now()),
@@ -326,6 +332,13 @@ impl Session {
         let (channel, _place) = self.connections.open_probe(may_reconnect).await?;
         let deadline = Instant::now() + SHELL_TIMEOUT;
         let answer = capture(channel, &format!("echo {nonce} $SHELL"), "", deadline).await;
+        if answer.is_none() && self.unanswered.fetch_add(1, Ordering::AcqRel) == 0 {
+            // Lost or slow, which may pass; a second time it is taken for an answer.
+            return Err(Error::ConnectionLost {
+                target: self.target().clone(),
+                cause: "the shell did not answer".into(),
+            });
+        }
         let said = answer.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix(&nonce));
         Ok(said.and_then(Shell::of))
     }

@@ -66,6 +66,23 @@ impl ClientError {
         }
     }
 
+    /// Whether connecting again is hopeless until a person does something: nothing that this machine or the network
+    /// does by itself can mend it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            ClientError::AuthFailed { .. }
+                | ClientError::LostInLogin { .. }
+                | ClientError::HostKey { .. }
+                | ClientError::NoCommonAlgorithm { .. }
+                | ClientError::NotSsh { .. }
+                | ClientError::AgentUnavailable { .. }
+                | ClientError::AgentEmpty
+                | ClientError::Key(_)
+        )
+    }
+
     /// Gives a failure of the handshake its meaning.
     pub(super) fn before_authentication(self, target: &Target, link: &LinkState) -> Self {
         let ClientError::Russh(error) = self else { return self };

@@ -154,8 +154,10 @@ impl KnownHosts {
         let verdict = judge(&name, key, &self.matching(&name)?);
         if matches!(verdict, Verdict::Unknown) && port != super::address::DEFAULT_PORT {
             // As OpenSSH does: a key that is known without the port is the host's too.
-            if let Verdict::Known = judge(host, key, &self.matching(host)?) {
-                return Ok(Verdict::Known);
+            // A revoked one is revoked at every port.
+            let without_port = judge(host, key, &self.matching(host)?);
+            if matches!(without_port, Verdict::Known | Verdict::Refused(HostKeyError::Revoked(_))) {
+                return Ok(without_port);
             }
         }
         Ok(verdict)
@@ -288,4 +290,26 @@ fn append(file: &mut File, line: &str) -> io::Result<()> {
     text.push('\n');
     file.write_all(text.as_bytes())?;
     file.sync_data()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    #[test]
+    fn a_key_that_is_revoked_without_a_port_is_revoked_at_every_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("known_hosts");
+        fs::write(&own, format!("@revoked h {KEY}\n")).unwrap();
+        let key = PublicKey::from_openssh(KEY).unwrap();
+        let known_hosts = KnownHosts { own: Some(own.clone()), others: Vec::new() };
+        for port in [22, 2222] {
+            let refused = known_hosts.check_or_record("h", port, &key);
+            assert!(matches!(refused, Err(HostKeyError::Revoked(_))), "{port}: {refused:?}");
+        }
+        assert_eq!(fs::read_to_string(&own).unwrap().lines().count(), 1, "nothing was recorded");
+    }
 }

@@ -29,8 +29,12 @@ const END_TREE_TIMEOUT: Duration = Duration::from_secs(3);
 /// After the exit status: how long output may pause before it counts as all there is. A child that
 /// went to the background may hold stdout open for ever.
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
-/// After the exit status: how long output is taken in at most.
+/// After the exit status: how long output is taken in at most, but for what was on its way, see [`DENSE_BYTES`].
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
+/// Output of this size within [`DRAIN_MAX`] was on its way when the command ended, and is taken in to its end.
+const DENSE_BYTES: usize = 32 << 10;
+/// No more than this can have been on its way: the window that russh gives, and the pipes of the host.
+const IN_FLIGHT_BYTES: usize = (2 << 20) + (256 << 10);
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, section 5.2).
 const EXTENDED_DATA_STDERR: u32 = 1;
 
@@ -52,6 +56,10 @@ pub(super) struct Pump<'a> {
     refused: bool,
     /// Set with the exit: when the output counts as complete, and when at the latest.
     drain: Option<(Instant, Instant)>,
+    /// Bytes that came after the exit.
+    since_exit: usize,
+    /// With so many bytes after the exit, more are waited for.
+    dense_from: usize,
     stopping: Option<Stopping>,
     ended: Option<Ended>,
 }
@@ -97,6 +105,8 @@ impl<'a> Pump<'a> {
             lost: false,
             refused: false,
             drain: None,
+            since_exit: 0,
+            dense_from: DENSE_BYTES,
             stopping: None,
             ended: None,
         }
@@ -153,13 +163,26 @@ impl<'a> Pump<'a> {
             None => self.lost = true,
         }
         if self.status.is_some() || self.signal.is_some() {
-            let now = Instant::now();
-            let (_, latest) = self.drain.unwrap_or((now, now + DRAIN_MAX));
-            self.drain = Some((latest.min(now + DRAIN_QUIET), latest));
+            self.go_on_draining();
         }
     }
 
+    /// sshd tells the exit status while up to a window of output is still on its way, which may take long on a slow
+    /// link. A child that goes on writing after the command is not waited for: it writes less, or for ever.
+    fn go_on_draining(&mut self) {
+        let now = Instant::now();
+        let (_, mut latest) = self.drain.unwrap_or((now, now + DRAIN_MAX));
+        if self.since_exit >= self.dense_from && self.since_exit <= IN_FLIGHT_BYTES {
+            self.dense_from = self.since_exit + DENSE_BYTES;
+            latest = now + DRAIN_MAX;
+        }
+        self.drain = Some((latest.min(now + DRAIN_QUIET), latest));
+    }
+
     fn take_output(&mut self, source: Source, data: &[u8]) {
+        if self.drain.is_some() {
+            self.since_exit += data.len();
+        }
         let cutter = match source {
             Source::Stdout => &mut self.stdout,
             Source::Stderr => &mut self.stderr,

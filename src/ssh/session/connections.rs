@@ -107,7 +107,7 @@ impl Connections {
         if self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
-        self.pool.drop_silent();
+        self.give_up_silent().await;
         let opened = self.open_session().await?;
         let _ = timeout(SIGN_OF_LIFE, opened.channel.close()).await;
         Ok(opened.reconnected)
@@ -252,7 +252,7 @@ impl Connections {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                if !error.is_transient() {
+                if error.is_final() {
                     *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
                     self.dead.cancel();
                 }
@@ -287,6 +287,8 @@ impl Connections {
             }
         }
         let connection = self.dial(Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
+        // A session that was closed meanwhile would never close it.
+        self.spec()?;
         let place = self.pool.add(connection);
         let channel = place.pooled.connection.open_session().await.ok()?;
         Some((channel, Some(place.opened())))

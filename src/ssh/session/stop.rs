@@ -34,7 +34,8 @@ const SCRIPT: &str = include_str!("stop.sh");
 /// Gathers the stops of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Stopper {
-    gathering: Mutex<Option<Batch>>,
+    /// By connection: behind one address may stand several machines, and a process id means nothing on another.
+    gathering: Mutex<HashMap<usize, Batch>>,
 }
 
 #[derive(Debug)]
@@ -46,10 +47,11 @@ struct Batch {
 impl Stopper {
     /// Ends the tree of the login shell `pid`, whose channel holds `place`.
     pub(crate) async fn stop(&self, connections: &Connections, place: &Place, pid: u32, grace: Duration) -> Ended {
-        let (mut done, first) = self.join(pid);
+        let connection = place.connection_id();
+        let (mut done, first) = self.join(connection, pid);
         if first {
             tokio::time::sleep(GATHERING).await;
-            let gathered = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let gathered = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection);
             if let Some(batch) = gathered {
                 let ended = end(connections, place, &batch.pids, grace).await;
                 batch.done.send_replace(Some(ended));
@@ -60,10 +62,11 @@ impl Stopper {
     }
 
     /// Joins the batch that is being gathered; whether it is new, which makes the caller run it.
-    fn join(&self, pid: u32) -> (watch::Receiver<Option<HashMap<u32, Ended>>>, bool) {
+    fn join(&self, connection: usize, pid: u32) -> (watch::Receiver<Option<HashMap<u32, Ended>>>, bool) {
         let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = gathering.is_none();
-        let batch = gathering.get_or_insert_with(|| Batch { pids: Vec::new(), done: watch::Sender::new(None) });
+        let first = !gathering.contains_key(&connection);
+        let new = || Batch { pids: Vec::new(), done: watch::Sender::new(None) };
+        let batch = gathering.entry(connection).or_insert_with(new);
         batch.pids.push(pid);
         (batch.done.subscribe(), first)
     }

@@ -102,6 +102,7 @@ end() { # signal
         if [ $M = walk ]; then
             walked="$walked $t"
         else
+            [ -n "$V" ] || continue
             # Once each: to many programs a second TERM means "at once".
             kill -s "$1" -- "-$t" 2>/dev/null
             for p in $O; do kill -s "$1" "$p" 2>/dev/null; done

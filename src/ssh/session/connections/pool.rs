@@ -84,6 +84,11 @@ impl Place {
         self
     }
 
+    /// Tells the connection of this place from the others that are open.
+    pub(crate) fn connection_id(&self) -> usize {
+        Arc::as_ptr(&self.pooled).addr()
+    }
+
     /// Why the connection of this place ended.
     pub(crate) fn cause(&self) -> String {
         self.pooled.connection.cause()
@@ -248,13 +253,6 @@ impl Pool {
         let mut state = self.state();
         state.forget_closed();
         state.open.first().cloned()
-    }
-
-    /// Gives up every connection: they do not answer.
-    pub(super) fn drop_silent(&self) {
-        for pooled in &self.state().open {
-            pooled.connection.cut();
-        }
     }
 
     /// Waits for the end of the first connection; gives the cause.
