@@ -9,6 +9,7 @@
 mod pool;
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -157,19 +158,24 @@ impl Connections {
     /// The channel; none where the connection was full or turned out to be lost.
     async fn open_on(&self, place: &Place) -> Result<Option<Channel>, Error> {
         let connection = &place.pooled.connection;
-        match timeout(OPEN_TIMEOUT, self.open_with_spare(place)).await {
-            Ok(Ok(channel)) => Ok(Some(channel)),
-            Ok(Err(russh::Error::ChannelOpenFailure(why))) => self.refused_channel(place, &why).await.map(|()| None),
+        let mut opening = pin!(self.open_with_spare(place));
+        let opened = loop {
+            match timeout(OPEN_TIMEOUT, &mut opening).await {
+                Ok(opened) => break opened,
+                // Not dropped: a slow server would open a channel that nobody owns. A connection that is given up
+                // ends the opening with an error.
+                Err(_) => self.give_up_silent().await,
+            }
+        };
+        match opened {
+            Ok(channel) => Ok(Some(channel)),
+            Err(russh::Error::ChannelOpenFailure(why)) => self.refused_channel(place, &why).await.map(|()| None),
             // Lost: nothing was asked for yet, so another connection may be tried.
-            Ok(Err(_)) if self.reconnects => {
+            Err(_) if self.reconnects => {
                 connection.cut();
                 Ok(None)
             }
-            Ok(Err(_)) => Err(self.lost()),
-            Err(_) => {
-                self.give_up_silent().await;
-                Ok(None)
-            }
+            Err(_) => Err(self.lost()),
         }
     }
 
