@@ -107,6 +107,7 @@ impl Ours {
     fn start(sshd: &Sshd) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ssh-mcp-stdio"));
         command.env_clear().env("HOME", sshd.directory()).env("RUST_LOG", "warn");
+        command.env("SSH_KEY_ROOTS", sshd.directory());
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         let mut ours = Self { process, stdin, stdout, session: String::new(), requests: 0 };

@@ -125,7 +125,8 @@ async fn handshake(client: &mut Client) -> Result<()> {
 
 async fn connect(client: &mut Client, host: &EmbeddedHost, home: &Path) -> Result<String> {
     client.title("Connect with a key; the host key is recorded, a changed one would be refused");
-    let key = home.join("key");
+    let key = home.join(".ssh/key");
+    std::fs::create_dir_all(home.join(".ssh"))?;
     host.write_client_key(&key)?;
     let address = format!("demo@127.0.0.1:{}", host.port());
     let session = client.call("ssh_connect", json!({"address": address, "key_path": key, "name": "demo"})).await?;

@@ -9,12 +9,11 @@ mod environment;
 mod error;
 mod file;
 mod layers;
+mod secrets;
 mod tokens;
 pub mod vars;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
-
-use secrecy::SecretString;
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use self::layers::Layers;
 pub use self::{
@@ -22,6 +21,7 @@ pub use self::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
 };
+use crate::secret::{Secret, named::Secrets};
 
 /// Every setting of the process.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Settings {
     pub answers: AnswerSettings,
     /// The HTTP server.
     pub http: HttpSettings,
+    /// Secrets by name, and the watch over those in use.
+    pub secrets: Secrets,
     /// Log filter in the syntax of `RUST_LOG`.
     pub log_filter: String,
 }
@@ -61,6 +63,8 @@ pub struct SshSettings {
     pub agent_socket: Option<PathBuf>,
     /// Home directory: `~` in key paths, `~/.ssh/known_hosts`.
     pub home: Option<PathBuf>,
+    /// Directories that key files may lie in.
+    pub key_roots: Vec<PathBuf>,
     /// Our own known_hosts file; new keys are recorded here only.
     pub known_hosts: Option<PathBuf>,
     /// Output that is too long for the memory.
@@ -110,12 +114,18 @@ pub struct HttpSettings {
 }
 
 /// A bearer token and the name of the principal that it stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NamedToken {
     /// The principal.
     pub name: String,
     /// The token.
-    pub token: SecretString,
+    pub token: Secret,
+}
+
+impl fmt::Debug for NamedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl Settings {
@@ -133,8 +143,10 @@ impl Settings {
                 output_bytes: layers.whole(&vars::OUTPUT_LIMIT),
             },
             http: HttpSettings::read(&mut layers),
+            secrets: secrets::read(&mut layers),
             log_filter: log_filter(&mut layers),
         };
+        settings.http.tokens.iter().for_each(|token| settings.secrets.live.watch(&token.token));
         if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
     }
 }
@@ -153,6 +165,7 @@ impl SshSettings {
             max_commands: layers.whole(&vars::MAX_COMMANDS),
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),
+            key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),

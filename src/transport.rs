@@ -7,14 +7,17 @@
 //! A transport carries messages between clients and an rmcp [`ServerHandler`]. It knows no tool and no SSH; of the rest
 //! of the process it sees a [`Backend`].
 
-use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use rmcp::ServerHandler;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::logging::Logs;
-use crate::app::{App, Health};
+use crate::{
+    app::{App, Health},
+    secret::{self, live::LiveSecrets},
+};
 
 mod calls;
 mod channel;
@@ -90,16 +93,23 @@ pub enum Error {
     Aborted,
 }
 
+/// Keeps this process out of core dumps and debuggers. To be called first in `main`.
+pub fn keep_private() {
+    if let Err(error) = secret::process::keep_private() {
+        let _ = writeln!(std::io::stderr(), "ssh-mcp: core dumps cannot be turned off: {error}");
+    }
+}
+
 /// Sets up logging and runs a server to its end, on a runtime of its own.
 ///
 /// SIGINT and SIGTERM cancel the token that `serve` gets; a second signal ends the process at once.
 #[must_use]
-pub fn run<F, Fut>(filter: &str, logs: Logs, serve: F) -> ExitCode
+pub fn run<F, Fut>(filter: &str, logs: Logs, secrets: &Arc<LiveSecrets>, serve: F) -> ExitCode
 where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
-    if let Err(error) = logging::init(filter, logs) {
+    if let Err(error) = logging::init(filter, logs, secrets) {
         return failed(&error.into());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{App, ConnectRequest, Connected, Disconnected, MAX_FORWARDS, MAX_SESSIONS};
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Credentials, RetryPolicy, Target, address},
+    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -16,6 +16,8 @@ use crate::ssh::{
 
 /// Longest label, in characters.
 const MAX_NAME_CHARS: usize = 64;
+/// Longest password, in bytes; sshd takes no longer one (`MAX_PASSWORD_LEN`).
+const MAX_PASSWORD_BYTES: usize = 1024;
 /// Sessions that an error suggests.
 const MAX_CANDIDATES: usize = 10;
 
@@ -29,6 +31,7 @@ impl App {
         let target = address::parse_target(&request.address, request.username.as_deref())?;
         check_label("name", request.name.as_deref())?;
         check_label("agent_id", request.agent_id.as_deref())?;
+        self.check_secrets(&request)?;
         let mut notices = Vec::new();
         let timeout = self.connect_timeout(request.timeout, &mut notices);
         let deadline = Instant::now() + timeout;
@@ -93,14 +96,7 @@ impl App {
         timeout: Duration,
     ) -> Result<ConnectSpec, Error> {
         let ssh = &self.settings.ssh;
-        let credentials = match (&request.password, &request.key_path) {
-            (Some(password), _) => Credentials::Password(password.clone()),
-            (None, Some(path)) => Credentials::from_key_file(path, ssh.home.as_deref())
-                .await
-                .map_err(|error| Error::Client(Arc::new(error), 0))?,
-            (None, None) => Credentials::from_agent(ssh.agent_socket.as_deref())
-                .map_err(|error| Error::Client(Arc::new(error), 0))?,
-        };
+        let credentials = self.credentials(request, &target).await?;
         let retry = RetryPolicy {
             max_retries: request.max_retries.unwrap_or(ssh.max_retries),
             first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
@@ -116,6 +112,45 @@ impl App {
             reconnect: ssh.reconnect,
             max_connections: ssh.max_connections,
         })
+    }
+
+    /// Judges what is said about secrets; the log masks the one that came along from here on.
+    fn check_secrets(&self, request: &ConnectRequest) -> Result<(), Error> {
+        if let Some(password) = &request.password {
+            self.settings.secrets.live.watch(password);
+            let bytes = password.expose().len();
+            if bytes > MAX_PASSWORD_BYTES {
+                return Err(Error::TooLong { field: "password", bytes, limit: MAX_PASSWORD_BYTES });
+            }
+            if request.password_ref.is_some() {
+                return Err(Error::ConflictingSecrets);
+            }
+        }
+        match (&request.passphrase_ref, &request.key_path) {
+            (Some(_), None) => Err(Error::PassphraseWithoutKey),
+            _ => Ok(()),
+        }
+    }
+
+    async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
+        let ssh = &self.settings.ssh;
+        let failed = |error| Error::Client(Arc::new(error), 0);
+        let named = |name| self.settings.secrets.get(name, &target.host, target.port);
+        if let Some(password) = &request.password {
+            return Ok(Credentials::Password(password.clone()));
+        }
+        if let Some(name) = &request.password_ref {
+            return Ok(Credentials::Password(named(name).await?));
+        }
+        let Some(path) = &request.key_path else {
+            return Credentials::from_agent(ssh.agent_socket.as_deref()).map_err(failed);
+        };
+        let passphrase = match &request.passphrase_ref {
+            Some(name) => Some(named(name).await?),
+            None => None,
+        };
+        let (path, home, roots) = (path.clone(), ssh.home.clone(), ssh.key_roots.clone());
+        Credentials::from_key_file(KeyFile { path, passphrase, home, roots }).await.map_err(failed)
     }
 
     /// Checks before connecting what [`App::admit`] checks again for sure.

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Compression,
+    secret::Secret,
     ssh::{
         async_command::{Command, CommandInfo, Status},
         client::HostKeyInfo,
@@ -20,16 +20,19 @@ use crate::{
 };
 
 /// What `connect` is asked for.
-#[derive(Debug)]
 pub struct ConnectRequest {
     /// `host`, `host:port`, `user@host:port`, `[v6]:port`, `ssh://...`.
     pub address: String,
     /// Login name, unless `address` has it.
     pub username: Option<String>,
     /// Password; goes before the key file.
-    pub password: Option<SecretString>,
+    pub password: Option<Secret>,
+    /// The same by the name of a configured secret.
+    pub password_ref: Option<String>,
     /// Private key file on this machine; `~/` is expanded.
     pub key_path: Option<String>,
+    /// Name of the configured secret that decrypts it.
+    pub passphrase_ref: Option<String>,
     /// Label of the session.
     pub name: Option<String>,
     /// Label that groups the caller's sessions.

@@ -11,12 +11,13 @@ use ssh_mcp::{
 };
 
 fn main() -> ExitCode {
+    transport::keep_private();
     let settings = match parse(Binary::Stdio) {
         Ok(settings) => settings,
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
     };
-    let filter = settings.log_filter.clone();
-    transport::run(&filter, Logs::Stderr, |stop| async move {
+    let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
+    transport::run(&filter, Logs::Stderr, &secrets, |stop| async move {
         let app = App::new(settings);
         let server = Server::new(app.clone(), Owner::new(LOCAL));
         stdio::serve(server, app, stop).await

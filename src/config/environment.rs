@@ -9,7 +9,7 @@ use std::{
 use super::vars;
 
 /// Names that are read besides those of the table.
-const LOCATIONS: &[&str] = &["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"];
+const LOCATIONS: &[&str] = &["HOME", "PATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"];
 
 /// The variables that matter here, and the home directory. An empty one is what a test starts from.
 #[derive(Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Environment {
     variables: HashMap<String, OsString>,
     /// From the user database, for a process without `HOME`.
     fallback_home: Option<PathBuf>,
+    /// Variables that the settings file names are looked up in this process.
+    of_process: bool,
 }
 
 impl Environment {
@@ -25,7 +27,7 @@ impl Environment {
     pub fn of_process() -> Self {
         let names = vars::ALL.iter().map(|var| var.env).chain(LOCATIONS.iter().copied());
         let variables = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?))).collect();
-        Self { variables, fallback_home: std::env::home_dir() }
+        Self { variables, fallback_home: std::env::home_dir(), of_process: true }
     }
 
     /// The same with one variable more.
@@ -40,6 +42,22 @@ impl Environment {
         let value = self.variables.get(name)?.as_os_str();
         let blank = value.to_str().is_some_and(|text| text.trim().is_empty());
         (!blank).then_some(value)
+    }
+
+    /// A variable that the settings file names.
+    pub(super) fn named(&self, name: &str) -> Option<OsString> {
+        let value = self.variables.get(name).cloned();
+        value.or_else(|| self.of_process.then(|| std::env::var_os(name)).flatten())
+    }
+
+    /// Where programs are looked up.
+    pub(super) fn search_path(&self) -> Option<OsString> {
+        self.get("PATH").map(ToOwned::to_owned)
+    }
+
+    /// `~/.ssh`.
+    pub(super) fn key_roots(&self) -> Vec<PathBuf> {
+        self.home().map(|home| home.join(".ssh")).into_iter().collect()
     }
 
     /// The home directory of the user.

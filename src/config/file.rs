@@ -21,16 +21,33 @@ use super::{
 /// A configuration file larger than this is refused.
 const MAX_BYTES: u64 = 256 * 1024;
 
+/// The section that holds no settings but secrets.
+const SECRETS: &str = "secrets";
+
 /// The values of a file, by the path of their key.
 #[derive(Debug, Default)]
 pub(super) struct FileValues {
     values: HashMap<String, (String, Source)>,
+    secrets: Vec<SecretEntry>,
+}
+
+/// A `[secrets.NAME]` as it is written.
+#[derive(Debug)]
+pub(super) struct SecretEntry {
+    pub(super) name: String,
+    pub(super) source: Source,
+    /// Each key with its text or texts; none where it is neither.
+    pub(super) keys: Vec<(String, Option<Vec<String>>)>,
 }
 
 impl FileValues {
     /// The value of a setting and its place.
     pub(super) fn get(&self, var: &Var) -> Option<&(String, Source)> {
         self.values.get(&var.path())
+    }
+
+    pub(super) fn take_secrets(&mut self) -> Vec<SecretEntry> {
+        std::mem::take(&mut self.secrets)
     }
 
     /// Reads a file. Where `required` is false, a missing one is an empty one.
@@ -88,6 +105,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn section(&mut self, section: &str, span: &Range<usize>, value: &Spanned<DeValue<'_>>) {
+        if section == SECRETS {
+            return self.secrets(span, value);
+        }
         if !vars::sections().contains(&section) {
             return self.refuse(span, unknown_section(section));
         }
@@ -112,9 +132,34 @@ impl Reader<'_> {
         self.values.values.insert(var.path(), (text, source));
     }
 
+    fn secrets(&mut self, span: &Range<usize>, value: &Spanned<DeValue<'_>>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.refuse(span, "`secrets` is a section: write [secrets.NAME]".into());
+        };
+        for (name, value) in table {
+            let Some(entry) = value.get_ref().as_table() else {
+                self.refuse(&name.span(), format!("write [secrets.{}]", name.get_ref().escape_debug()));
+                continue;
+            };
+            let keys = entry.iter().map(|(key, value)| (key.get_ref().to_string(), texts(value.get_ref())));
+            let source = Source::line(self.path, line_of(self.text, &name.span()));
+            let entry = SecretEntry { name: name.get_ref().to_string(), source, keys: keys.collect() };
+            self.values.secrets.push(entry);
+        }
+    }
+
     fn refuse(&mut self, span: &Range<usize>, fault: String) {
         let source = Source::line(self.path, line_of(self.text, span));
         self.errors.push(ConfigError::new(source, fault));
+    }
+}
+
+/// One text, or a list of texts.
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    let text = |value: &DeValue<'_>| value.as_str().map(ToOwned::to_owned);
+    match value {
+        DeValue::Array(values) => values.iter().map(|value| text(value.get_ref())).collect(),
+        value => text(value).map(|text| vec![text]),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Args, Compression, Environment,
     error::{ConfigError, Source},
-    file::FileValues,
+    file::{FileValues, SecretEntry},
     vars::{DefaultValue, Kind, Var},
 };
 
@@ -77,6 +77,26 @@ impl<'a> Layers<'a> {
             Kind::AbsolutePath => absolute(text, home.as_deref()),
             _ => Some(PathBuf::from(text)),
         })
+    }
+
+    /// A list of absolute paths, at least one.
+    pub(super) fn paths(&mut self, var: &Var) -> Option<Vec<PathBuf>> {
+        let home = self.environment.home();
+        self.get(var, |text| {
+            let paths: Option<Vec<_>> =
+                std::env::split_paths(text).map(|path| absolute(path.as_os_str(), home.as_deref())).collect();
+            paths.filter(|paths| !paths.is_empty())
+        })
+    }
+
+    /// The `[secrets]` of the file.
+    pub(super) fn take_secrets(&mut self) -> Vec<SecretEntry> {
+        self.file.take_secrets()
+    }
+
+    /// Variables and places that the settings file may name.
+    pub(super) const fn environment(&self) -> &Environment {
+        self.environment
     }
 
     /// Where the value in force stands; none where it is absent.
@@ -146,7 +166,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
 
-fn absolute(text: &OsStr, home: Option<&Path>) -> Option<PathBuf> {
+pub(super) fn absolute(text: &OsStr, home: Option<&Path>) -> Option<PathBuf> {
     let path = Path::new(text);
     match path.strip_prefix("~") {
         Ok(below) => Some(home?.join(below)),

@@ -2,21 +2,20 @@
 
 use std::path::Path;
 
-use secrecy::{ExposeSecret, SecretString};
-
 use super::{
     NamedToken,
     error::{ConfigError, Source},
     file::{OPEN_TO_OTHERS, open_to_others, read_text},
     vars::{Kind, MAX_TOKEN_CHARS, MIN_TOKEN_CHARS},
 };
+use crate::secret::Secret;
 
 /// A token file larger than this is refused.
 const MAX_BYTES: u64 = 64 * 1024;
 const MAX_NAME_CHARS: usize = 64;
 
 /// The token, if it is one that can be sent in a header and is not too easily guessed.
-pub(super) fn parse_token(text: &str) -> Option<SecretString> {
+pub(super) fn parse_token(text: &str) -> Option<Secret> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     (visible && (MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&text.len())).then(|| text.into())
 }
@@ -60,7 +59,7 @@ fn parse_line(line: &str, before: &[NamedToken]) -> Result<NamedToken, String> {
     if before.iter().any(|other| other.name == name) {
         return Err(format!("the name `{name}` is given twice"));
     }
-    match before.iter().find(|other| other.token.expose_secret() == token.expose_secret()) {
+    match before.iter().find(|other| other.token.expose() == token.expose()) {
         Some(other) => Err(format!("`{name}` has the same token as `{}`", other.name)),
         None => Ok(NamedToken { name: name.to_owned(), token }),
     }

@@ -52,6 +52,8 @@ pub enum Kind {
     Address,
     /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
     AbsolutePath,
+    /// Absolute paths with `:` between them (`;` on Windows); `~/` is expanded.
+    PathList,
     /// A path or pipe name that other software sets: taken as it stands.
     AnyPath,
     /// A bearer token. Never shown.
@@ -99,6 +101,9 @@ impl fmt::Display for Kind {
             Self::Bool => f.write_str("`true` or `false` (or 1/0, yes/no, on/off)"),
             Self::Address => f.write_str("an IP address or `localhost`"),
             Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
+            Self::PathList => {
+                f.write_str("a list of absolute paths or ones that begin with `~/`, with `:` between them")
+            }
             Self::AnyPath => f.write_str("a path"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
@@ -266,6 +271,16 @@ mod rows {
         kind: Kind::AbsolutePath,
         doc: "Host keys that ssh-mcp has accepted. New keys are written here only; `~/.ssh/known_hosts` is read too.",
     };
+    pub const KEY_ROOTS: Var = Var {
+        section: "ssh",
+        key: "key_roots",
+        env: "SSH_KEY_ROOTS",
+        option: None,
+        default: DefaultValue::Computed("`~/.ssh`"),
+        unit: None,
+        kind: Kind::PathList,
+        doc: "Directories that `key_path` may lead into. Below them no link is followed.",
+    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -346,6 +361,7 @@ pub const ALL: &[Var] = &[
     SPILL_LIMIT,
     SPILL_TOTAL,
     KNOWN_HOSTS_FILE,
+    KEY_ROOTS,
     AUTH_SOCK,
     PORT,
     BIND,

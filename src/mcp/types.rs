@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{failure::clip, mask::masked};
 use crate::{
     app::CommandView,
     error::Explain,
+    secret::Secret,
     ssh::{
         async_command::{CommandInfo, Status},
         client::Target,
@@ -25,8 +25,14 @@ use crate::{
 const COMMAND_LIMIT: usize = 200;
 
 /// A password on its way in. Never shown, never written.
-#[derive(Clone, Debug)]
-pub struct Password(pub SecretString);
+#[derive(Clone)]
+pub struct Password(pub Secret);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

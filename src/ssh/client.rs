@@ -17,7 +17,7 @@ use russh::client::Handle;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::{auth::Credentials, error::ClientError, retry::RetryPolicy};
+pub use self::{auth::Credentials, error::ClientError, key_file::KeyFile, retry::RetryPolicy};
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,

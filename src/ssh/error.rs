@@ -9,7 +9,10 @@ use super::{
     ids::{CommandId, SessionId},
     session::EndReason,
 };
-use crate::error::{Code, Detail, Details, Explain};
+use crate::{
+    error::{Code, Detail, Details, Explain},
+    secret::named::SecretError,
+};
 
 /// Every failure of the core.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,6 +26,12 @@ pub enum Error {
     MissingUsername,
     #[error("address names user {in_address:?}, username says {username:?}")]
     ConflictingUsernames { in_address: String, username: String },
+    #[error("password and password_ref are given")]
+    ConflictingSecrets,
+    #[error("passphrase_ref is given without key_path")]
+    PassphraseWithoutKey,
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("invalid {field} {value:?}")]
     InvalidName { field: &'static str, value: String },
     #[error("another live session is named {name:?}: {session_id}")]
@@ -102,7 +111,9 @@ impl Explain for Error {
             Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
             Error::InvalidUsername { .. } => Code::InvalidUsername,
             Error::MissingUsername => Code::MissingArgument,
-            Error::ConflictingUsernames { .. } => Code::ConflictingArguments,
+            Error::PassphraseWithoutKey => Code::MissingArgument,
+            Error::Secret(error) => error.code(),
+            Error::ConflictingUsernames { .. } | Error::ConflictingSecrets => Code::ConflictingArguments,
             Error::InvalidName { .. } => Code::InvalidName,
             Error::NameInUse { .. } => Code::NameInUse,
             Error::InvalidCommand { .. } => Code::InvalidArgument,
@@ -135,6 +146,7 @@ impl Explain for Error {
         Some(match self {
             Error::InvalidAddress { reason, .. } => (*reason).into(),
             Error::Client(error, _) => return error.hint(),
+            Error::Secret(error) => return error.hint(),
             Error::SessionNotFound { candidates, .. } if candidates.is_empty() => {
                 "No session is open. Open one with ssh_connect.".into()
             }
@@ -196,6 +208,7 @@ impl Explain for Error {
                 details.with("running", Detail::Texts(running.iter().map(ToString::to_string).collect()))
             }
             Error::NameInUse { session_id, .. } => details.text("session_id", session_id),
+            Error::Secret(error) => error.details(),
             Error::Client(error, retries) => error.details().number("retry_attempts", *retries),
             Error::OutcomeUnknown { target, .. }
             | Error::ConnectionLost { target, .. }
@@ -216,6 +229,8 @@ impl Error {
             }
             Error::MissingUsername => "Give username, or write it into address: user@host.",
             Error::ConflictingUsernames { .. } => "Name the user once.",
+            Error::ConflictingSecrets => "Give password_ref alone: it keeps the password from the model.",
+            Error::PassphraseWithoutKey => "Name the encrypted key file in key_path.",
             Error::InvalidName { .. } => {
                 "Use 1 to 64 printable characters that do not look like a session_id, or leave it out."
             }
@@ -223,6 +238,7 @@ impl Error {
             Error::TooLong { field: "command", .. } => {
                 "Send the text in stdin, for example command \"sh -s\" or \"cat > path\"."
             }
+            Error::TooLong { field: "password", .. } => "Check the password with the user.",
             Error::TooLong { field: "stdin", .. } => "Send it in parts: \"cat > path\", then \"cat >> path\".",
             Error::InvalidRemoteAddress { .. } => {
                 "Give a host name or address as the remote host knows it, without port; localhost is the remote host itself."

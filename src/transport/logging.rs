@@ -3,7 +3,11 @@
 //! stdio logs to stderr: stdout belongs to the protocol. HTTP logs warnings and errors to stderr and the rest to stdout,
 //! so that a service keeps them in two files.
 
-use std::{io, panic::PanicHookInfo};
+use std::{
+    io::{self, Write},
+    panic::PanicHookInfo,
+    sync::Arc,
+};
 
 use tracing::{Level, error};
 use tracing_subscriber::{
@@ -13,6 +17,8 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
+
+use crate::secret::{live::LiveSecrets, redact::Redactor};
 
 /// Characters of a panic's message that are logged.
 const PANIC_MESSAGE: usize = 300;
@@ -37,15 +43,19 @@ pub enum Error {
     Taken(#[from] TryInitError),
 }
 
-/// Sets up logging and the panic hook of this process. `filter` has the syntax of `RUST_LOG`.
+/// Sets up logging and the panic hook of this process. `filter` has the syntax of `RUST_LOG`; what
+/// `secrets` knows is masked in every line.
 ///
 /// # Errors
 ///
 /// A filter that does not parse, or a process that logs already.
-pub fn init(filter: &str, logs: Logs) -> Result<(), Error> {
+pub fn init(filter: &str, logs: Logs, secrets: &Arc<LiveSecrets>) -> Result<(), Error> {
     match logs {
-        Logs::Stderr => install(filter, io::stderr)?,
-        Logs::Split => install(filter, io::stderr.with_max_level(Level::WARN).or_else(io::stdout))?,
+        Logs::Stderr => install(filter, Masked::new(io::stderr, secrets))?,
+        Logs::Split => {
+            let writer = io::stderr.with_max_level(Level::WARN).or_else(io::stdout);
+            install(filter, Masked::new(writer, secrets))?;
+        }
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
@@ -59,6 +69,69 @@ where
     let lines = fmt::layer().with_ansi(false).with_writer(writer).with_filter(wanted.and(payload_free()));
     tracing_subscriber::registry().with(lines).try_init()?;
     Ok(())
+}
+
+/// Masks secrets on the way to a writer.
+pub struct Masked<W> {
+    to: W,
+    secrets: Arc<LiveSecrets>,
+}
+
+impl<W> Masked<W> {
+    /// Masks what `secrets` knows.
+    #[must_use]
+    pub fn new(to: W, secrets: &Arc<LiveSecrets>) -> Self {
+        Self { to, secrets: secrets.clone() }
+    }
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Masked<W> {
+    type Writer = MaskedLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        MaskedLine::new(self.to.make_writer(), &self.secrets)
+    }
+
+    fn make_writer_for(&'a self, metadata: &tracing::Metadata<'_>) -> Self::Writer {
+        MaskedLine::new(self.to.make_writer_for(metadata), &self.secrets)
+    }
+}
+
+/// One event, in however many pieces it is written. It goes out whole, at the end.
+pub struct MaskedLine<W: Write> {
+    to: W,
+    redactor: Option<Redactor>,
+    line: Vec<u8>,
+}
+
+impl<W: Write> MaskedLine<W> {
+    fn new(to: W, secrets: &LiveSecrets) -> Self {
+        Self { to, redactor: Some(secrets.redactor()), line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for MaskedLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(redactor) = &mut self.redactor {
+            self.line.extend(redactor.push(bytes));
+        }
+        Ok(bytes.len())
+    }
+
+    /// Nothing: what is held back may be the beginning of a secret.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Drop for MaskedLine<W> {
+    fn drop(&mut self) {
+        if let Some(redactor) = self.redactor.take() {
+            self.line.extend(redactor.finish());
+        }
+        // There is nobody left to tell that the log cannot be written.
+        let _ = self.to.write_all(&self.line).and_then(|()| self.to.flush());
+    }
 }
 
 /// What may be logged at all, whatever the filter asks for.

@@ -90,7 +90,7 @@ CONFIG
 }
 
 start_server() {
-    env -i PATH="$PATH" HOME="$dir/home" MCP_PORT="$mcp_port" "$programs/ssh-mcp" >"$dir/ssh-mcp.log" 2>&1 &
+    env -i PATH="$PATH" HOME="$dir/home" SSH_KEY_ROOTS="$dir" MCP_PORT="$mcp_port" "$programs/ssh-mcp" >"$dir/ssh-mcp.log" 2>&1 &
     started+=($!)
     listening "$mcp_port" "$dir/ssh-mcp.log"
 }

@@ -1,12 +1,6 @@
 //! Logging in: password, key files, the SSH agent; what a refusal says, and what is never said.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::{fs::PermissionsExt, net::UnixListener},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{os::unix::net::UnixListener, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, time::Instant};
@@ -173,7 +167,7 @@ async fn encrypted_keys_of_every_format_are_told_apart_before_anything_is_dialle
         let key = ssh_keygen_with_passphrase(home.path(), &case, kind, format, "a passphrase");
         let answer = client.call("ssh_connect", key_only(&server, &key)).await;
         assert_eq!(answer.code(), "key_encrypted", "{case}: {}", answer.text);
-        assert!(answer.structured["hint"].as_str().unwrap().contains("ssh-add"), "{}", answer.text);
+        assert!(answer.structured["hint"].as_str().unwrap().contains("passphrase_ref"), "{}", answer.text);
     }
     assert_eq!(server.connections(), 0);
 }
@@ -181,75 +175,6 @@ async fn encrypted_keys_of_every_format_are_told_apart_before_anything_is_dialle
 /// A connect whose key file is the only thing that matters.
 fn key_only(server: &FakeServer, key_path: &Path) -> Value {
     json!({"address": server.address(), "username": "u", "key_path": key_path})
-}
-
-#[tokio::test]
-async fn files_that_are_no_usable_private_key_say_why_and_never_block() {
-    let server = FakeServer::start(Play::Silent).await;
-    let home = Home::new();
-    let client = home.client(&[]).await;
-    let key = home.key("id", KeyType::Ed25519, KeyFormat::OpenSsh);
-    let file = |name: &str, content: &[u8], mode: u32| {
-        let path = home.path().join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        path
-    };
-    let private = fs::read(&key).unwrap();
-    let huge = home.path().join("huge");
-    // Sparse: it takes no place.
-    fs::File::create(&huge).unwrap().set_len(2 << 30).unwrap();
-    fs::set_permissions(&huge, Permissions::from_mode(0o600)).unwrap();
-    let fifo = home.path().join("fifo");
-    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
-    let link = home.path().join("link");
-    std::os::unix::fs::symlink(&fifo, &link).unwrap();
-    let socket = home.path().join("socket");
-    let _listener = UnixListener::bind(&socket).unwrap();
-
-    let public = fs::read(format!("{}.pub", key.display())).unwrap();
-    let cases = [
-        (home.path().join("missing"), "key_not_found"),
-        (home.path().join("id/below-a-file"), "key_not_found"),
-        (file("public", &public, 0o600), "not_a_private_key"),
-        (file("empty", b"", 0o600), "not_a_private_key"),
-        (file("text", CANARY.as_bytes(), 0o600), "not_a_private_key"),
-        (file("binary", &[0xff; 300], 0o600), "not_a_private_key"),
-        (file("cut-off", &private[..private.len() / 2], 0o600), "not_a_private_key"),
-        (file("group", &private, 0o640), "key_permissions"),
-        (file("world", &private, 0o644), "key_permissions"),
-        (huge, "key_path_not_allowed"),
-        (fifo, "key_path_not_allowed"),
-        (link, "key_path_not_allowed"),
-        (socket, "key_path_not_allowed"),
-        (home.path().into(), "key_path_not_allowed"),
-        ("/dev/zero".into(), "key_path_not_allowed"),
-        ("/dev/stdin".into(), "key_path_not_allowed"),
-    ];
-    for (path, code) in cases {
-        let answer = client.call("ssh_connect", key_only(&server, &path)).await;
-        assert_eq!(answer.code(), code, "{}", answer.text);
-        assert_eq!(answer.structured["retry_attempts"], 0, "{}", answer.text);
-        assert_eq!(answer.structured["retryable"], false);
-        assert!(!answer.text.contains(CANARY), "contents are never told: {}", answer.text);
-        let (message, hint) = (&answer.structured["message"], &answer.structured["hint"]);
-        assert!(message.as_str().unwrap().chars().count() <= 300, "{message}");
-        assert!(!hint.as_str().unwrap().is_empty() && hint.as_str().unwrap().chars().count() <= 300, "{hint}");
-    }
-    assert_eq!(server.connections(), 0, "a key is read before anything is dialled");
-}
-
-#[tokio::test]
-async fn files_of_the_system_are_not_read_out_through_key_path() {
-    let server = FakeServer::start(Play::Silent).await;
-    let client = Home::new().client(&[("CANARY", CANARY)]).await;
-    for path in ["../../../../../../../etc/shadow", "/etc/shadow", "/proc/self/environ", "/etc/passwd"] {
-        let answer = client.call("ssh_connect", key_only(&server, Path::new(path))).await;
-        let refusals = ["key_path_not_allowed", "key_permissions", "not_a_private_key", "key_not_found"];
-        assert!(refusals.contains(&answer.code()), "{}", answer.text);
-        assert!(!answer.text.contains(CANARY) && !answer.text.contains("root:"), "{}", answer.text);
-    }
-    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use ssh_mcp::{
     config::{HttpSettings, NamedToken},
+    secret::Secret,
     transport::{Error, http::Server},
 };
 use tokio::{
@@ -32,8 +32,7 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn settings(tokens: &[(&str, &str)]) -> HttpSettings {
-    let token =
-        |(name, token): &(&str, &str)| NamedToken { name: (*name).to_owned(), token: SecretString::from(*token) };
+    let token = |(name, token): &(&str, &str)| NamedToken { name: (*name).to_owned(), token: Secret::from(*token) };
     HttpSettings { port: 0, bind: std::net::Ipv4Addr::LOCALHOST.into(), tokens: tokens.iter().map(token).collect() }
 }
 

@@ -387,7 +387,7 @@ fn a_started_command_says_when_it_will_be_ended() {
 fn a_password_brings_a_notice() {
     let notices =
         |with_password| wire(session::connect_reply(samples::connected(), with_password))["notices"].to_string();
-    assert!(notices(true).contains("prefer the SSH agent or key_path"));
+    assert!(notices(true).contains("Prefer password_ref, the SSH agent or key_path"));
     assert!(!notices(false).contains("prefer"));
 }
 

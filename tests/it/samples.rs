@@ -30,11 +30,13 @@ pub(crate) fn settings() -> Settings {
             max_commands: 30,
             agent_socket: None,
             home: None,
+            key_roots: Vec::new(),
             known_hosts: None,
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
         http: HttpSettings { port: 0, bind: Ipv4Addr::LOCALHOST.into(), tokens: Vec::new() },
+        secrets: Default::default(),
         log_filter: "info".into(),
     }
 }

@@ -24,6 +24,11 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("pass", &["password"]),
     ("passwd", &["password"]),
     ("pwd", &["password", "cwd"]),
+    ("passwordname", &["password_ref"]),
+    ("secret", &["password_ref"]),
+    ("passphrase", &["passphrase_ref"]),
+    ("keypassphrase", &["passphrase_ref"]),
+    ("keypassword", &["passphrase_ref"]),
     ("key", &["key_path"]),
     ("keyfile", &["key_path"]),
     ("privatekey", &["key_path"]),
@@ -80,7 +85,6 @@ const WAYS: &[(&str, &str)] = &[
     ("async", "There is no such parameter. Use ssh_execute_async for background work."),
     ("pty", "There is no terminal. Use options that need none, such as -y and --no-pager."),
     ("tty", "There is no terminal. Use options that need none, such as -y and --no-pager."),
-    ("passphrase", "Encrypted keys are not read. Load the key into the SSH agent (ssh-add), then leave out key_path."),
 ];
 
 const NO_JUMPS: &str =
@@ -97,6 +101,9 @@ pub(super) fn argument(params: &[Param], name: &str) -> Fault {
     };
     let hint = match (plain.as_str(), meant) {
         ("port" | "sshport", "address") => "Write the port into address: \"host:port\".".into(),
+        (_, "passphrase_ref") => {
+            "Give the name of a configured secret in \"passphrase_ref\", never the passphrase itself.".into()
+        }
         ("timeoutms", _) => format!("Use \"{meant}\", in whole seconds."),
         _ => format!("Use \"{meant}\" instead."),
     };

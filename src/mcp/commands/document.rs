@@ -151,6 +151,11 @@ fn meaning(code: Code) -> (&'static str, &'static str) {
             ("No SSH agent can be reached.", "Set SSH_AUTH_SOCK in the client's settings, or use `key_path`.")
         }
         Code::AgentEmpty => ("The SSH agent holds no key.", "Ask the user to run ssh-add, or use `key_path`."),
+        Code::SecretNotFound => ("No secret is configured under that name.", "Use one of `available`."),
+        Code::SecretNotAllowed => {
+            ("The secret may not be used for this host.", "Ask the user; do not look for a way round.")
+        }
+        Code::SecretUnavailable => ("The source of the secret fails.", "Ask the user to check the settings file."),
         Code::KeyNotFound => ("The key file does not exist.", "Check `key_path`, on the machine of this server."),
         Code::KeyPermissions => ("Others can read the key file.", "Ask the user to run chmod 600 on it."),
         Code::KeyPathNotAllowed => ("The key file may not be read.", "Use a regular file in an allowed place."),

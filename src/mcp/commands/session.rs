@@ -18,7 +18,7 @@ use crate::{
 
 /// Said whenever a password came through the model.
 const PASSWORD_NOTICE: &str =
-    "A password given here passes through the model and its logs: prefer the SSH agent or key_path.";
+    "The password passed through the model and its logs. Prefer password_ref, the SSH agent or key_path; ask the user.";
 
 /// Parameters of `ssh_connect`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,11 +29,17 @@ pub struct ConnectParams {
     pub address: String,
     /// Login name; required unless address has it
     pub username: Option<String>,
-    /// Prefer the SSH agent or key_path: a password given here passes through the model
+    /// Prefer the SSH agent, key_path or password_ref: a password given here passes through the model
     #[schemars(extend("x-secret" = true))]
     pub password: Option<Password>,
+    /// Name of a password that the user configured
+    #[schemars(extend("x-trim" = true))]
+    pub password_ref: Option<String>,
     /// Private key file on the machine of this MCP server
     pub key_path: Option<String>,
+    /// Name of the configured passphrase of that key
+    #[schemars(extend("x-trim" = true))]
+    pub passphrase_ref: Option<String>,
     /// Label for people; not usable as session_id
     pub name: Option<String>,
     /// Never close it for idleness (default false)
@@ -132,7 +138,9 @@ fn request(params: ConnectParams) -> ConnectRequest {
         address: params.address,
         username: params.username,
         password: params.password.map(|Password(secret)| secret),
+        password_ref: params.password_ref,
         key_path: params.key_path,
+        passphrase_ref: params.passphrase_ref,
         name: params.name,
         agent_id: params.agent_id,
         persistent: params.persistent.unwrap_or(false),

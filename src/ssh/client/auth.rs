@@ -7,6 +7,12 @@ use std::{
     time::Duration,
 };
 
+use super::{
+    ClientError, Target,
+    handler::{ClientHandler, LinkState},
+    key_file::KeyFile,
+};
+use crate::secret::Secret;
 use russh::{
     MethodSet,
     client::{AuthResult, Handle},
@@ -14,13 +20,6 @@ use russh::{
         Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
         agent::{AgentIdentity, client::AgentClient},
     },
-};
-use secrecy::{ExposeSecret, SecretString};
-
-use super::{
-    ClientError, Target,
-    handler::{ClientHandler, LinkState},
-    key_file,
 };
 
 /// How long the agent may take for one answer; it may ask a person.
@@ -32,7 +31,7 @@ const MAX_IDENTITIES: usize = 64;
 #[derive(Clone)]
 pub enum Credentials {
     /// A password.
-    Password(SecretString),
+    Password(Secret),
     /// A private key.
     Key(Arc<PrivateKey>),
     /// Every identity of the agent at this socket.
@@ -46,17 +45,13 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Loads a private key file; `~/` stands for `home`.
+    /// Loads a private key file.
     ///
     /// # Errors
     ///
     /// `ClientError::Key`.
-    pub async fn from_key_file(path: &str, home: Option<&Path>) -> Result<Self, ClientError> {
-        let path = match (path.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => home.join(rest),
-            _ => PathBuf::from(path),
-        };
-        let loaded = tokio::task::spawn_blocking(move || key_file::load(&path)).await;
+    pub async fn from_key_file(file: KeyFile) -> Result<Self, ClientError> {
+        let loaded = tokio::task::spawn_blocking(move || file.load()).await;
         let key = loaded.map_err(|error| ClientError::Protocol(error.to_string()))??;
         Ok(Credentials::Key(key))
     }
@@ -106,10 +101,10 @@ struct Login<'a> {
 }
 
 impl Login<'_> {
-    async fn password(&mut self, password: &SecretString) -> Result<(), ClientError> {
+    async fn password(&mut self, password: &Secret) -> Result<(), ClientError> {
         self.tried.push("password".into());
         let username = self.target.username.clone();
-        let result = self.handle.authenticate_password(username, password.expose_secret()).await;
+        let result = self.handle.authenticate_password(username, password.expose()).await;
         self.accepted(result.map_err(|error| self.lost(&error))?)
     }
 

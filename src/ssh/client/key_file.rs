@@ -1,22 +1,36 @@
-//! Private key files: OpenSSH, PKCS#1, PKCS#8 and SEC1.
+//! Private key files: OpenSSH, PKCS#1, PKCS#8 and SEC1, plain or encrypted.
+
+mod place;
 
 use std::{
-    fs::{File, Metadata},
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use russh::keys::PrivateKey;
-use secrecy::zeroize::Zeroizing;
 
+use self::place::Refusal;
 use crate::{
     error::{Code, Explain},
+    secret::{
+        Secret,
+        file::{self, Fault},
+    },
     ssh::error::shown_path,
 };
 
-/// Largest key file that is read; an RSA key of 16,384 bits takes 13 KiB.
-const MAX_KEY_FILE_BYTES: u64 = 64 << 10;
+/// A key file, and what may be needed to read it.
+#[derive(Clone)]
+pub struct KeyFile {
+    /// As the caller gave it; `~/` stands for `home`.
+    pub path: String,
+    /// For a key that is encrypted.
+    pub passphrase: Option<Secret>,
+    /// Home directory of the user.
+    pub home: Option<PathBuf>,
+    /// Directories that it may lie in.
+    pub roots: Vec<PathBuf>,
+}
 
 /// A key file that cannot be used. Never tells what is in it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,11 +38,16 @@ pub enum KeyFileError {
     #[error("key file {} does not exist", shown_path(path))]
     NotFound { path: PathBuf },
     #[error("key file {} cannot be used: {why}", shown_path(path))]
-    NotAllowed { path: PathBuf, why: &'static str },
+    NotAllowed { path: PathBuf, why: &'static str, roots: Vec<PathBuf> },
     #[error("key file {} {why}", shown_path(path))]
     Permissions { path: PathBuf, why: String },
     #[error("key file {} is encrypted", shown_path(path))]
     Encrypted { path: PathBuf },
+    #[error(
+        "key file {} is encrypted, and not with this passphrase or not in a way that is known here",
+        shown_path(path)
+    )]
+    WrongPassphrase { path: PathBuf },
     #[error("{} is not a private key in a known format", shown_path(path))]
     NotAPrivateKey { path: PathBuf },
 }
@@ -39,7 +58,7 @@ impl Explain for KeyFileError {
             KeyFileError::NotFound { .. } => Code::KeyNotFound,
             KeyFileError::NotAllowed { .. } => Code::KeyPathNotAllowed,
             KeyFileError::Permissions { .. } => Code::KeyPermissions,
-            KeyFileError::Encrypted { .. } => Code::KeyEncrypted,
+            KeyFileError::Encrypted { .. } | KeyFileError::WrongPassphrase { .. } => Code::KeyEncrypted,
             KeyFileError::NotAPrivateKey { .. } => Code::NotAPrivateKey,
         }
     }
@@ -47,12 +66,21 @@ impl Explain for KeyFileError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             KeyFileError::NotFound { .. } => "key_path is on the machine of this MCP server; check it there.".into(),
-            KeyFileError::NotAllowed { .. } => "Give the path of a private key file, such as ~/.ssh/id_ed25519.".into(),
+            KeyFileError::NotAllowed { roots, .. } => format!(
+                "Give the whole path of a private key file in {}, or use the SSH agent. Only the user can allow more \
+                 places (SSH_KEY_ROOTS).",
+                shown_roots(roots)
+            ),
             KeyFileError::Permissions { path, .. } => {
-                format!("Ask the user to run: chmod 600 {}", shown_path(path))
+                format!("Ask the user to make it theirs alone: chmod 600 {}", shown_path(path))
             }
             KeyFileError::Encrypted { .. } => {
-                "Ask the user to add it to the SSH agent (ssh-add), then leave out key_path.".into()
+                "Name its passphrase in passphrase_ref, or ask the user to add the key to the SSH agent (ssh-add) and \
+                 leave out key_path."
+                    .into()
+            }
+            KeyFileError::WrongPassphrase { .. } => {
+                "Do not guess. Ask the user to check that secret, or to add the key to the SSH agent (ssh-add).".into()
             }
             KeyFileError::NotAPrivateKey { .. } => {
                 "Give the private key (without .pub) in OpenSSH, PKCS#1, PKCS#8 or SEC1 form.".into()
@@ -65,53 +93,63 @@ impl Explain for KeyFileError {
     }
 }
 
-/// Reads a private key. Blocks; a file system may be slow.
-pub(super) fn load(path: &Path) -> Result<Arc<PrivateKey>, KeyFileError> {
-    let text = read(path)?;
-    russh::keys::decode_secret_key(&text, None).map(Arc::new).map_err(|error| {
-        let path = path.to_path_buf();
-        if matches!(error, russh::keys::Error::KeyIsEncrypted) || says_encrypted(&text) {
-            KeyFileError::Encrypted { path }
-        } else {
-            KeyFileError::NotAPrivateKey { path }
+fn shown_roots(roots: &[PathBuf]) -> String {
+    let shown: Vec<_> = roots.iter().take(2).map(|root| shown_path(root).to_string()).collect();
+    if shown.is_empty() { "a directory that is allowed".into() } else { shown.join(" or ") }
+}
+
+impl KeyFile {
+    /// Reads the key. Blocks; a file system may be slow.
+    pub(super) fn load(&self) -> Result<Arc<PrivateKey>, KeyFileError> {
+        let path = place::expand(&self.path, self.home.as_deref());
+        let opened = place::open(&path, &self.roots).map_err(|refusal| self.refused(&path, refusal))?;
+        let text = file::read(opened).map_err(|fault| self.faulty(&path, fault))?;
+        self.decode(&text, path).map(Arc::new)
+    }
+
+    fn decode(&self, text: &str, path: PathBuf) -> Result<PrivateKey, KeyFileError> {
+        let error = match russh::keys::decode_secret_key(text, None) {
+            Ok(key) => return Ok(key),
+            Err(error) => error,
+        };
+        if !matches!(error, russh::keys::Error::KeyIsEncrypted) && !says_encrypted(text) {
+            return Err(KeyFileError::NotAPrivateKey { path });
         }
-    })
+        match &self.passphrase {
+            None => Err(KeyFileError::Encrypted { path }),
+            Some(passphrase) => russh::keys::decode_secret_key(text, Some(passphrase.expose()))
+                .map_err(|_| KeyFileError::WrongPassphrase { path }),
+        }
+    }
+
+    fn refused(&self, path: &Path, refusal: Refusal) -> KeyFileError {
+        let path = path.to_path_buf();
+        let why = match refusal {
+            Refusal::Missing => return KeyFileError::NotFound { path },
+            Refusal::Denied => return KeyFileError::Permissions { path, why: "cannot be read".into() },
+            Refusal::Outside => "it is not below a directory that is allowed",
+            Refusal::Link => "a link leads there, and none is followed",
+            Refusal::NotRegular => "it is not a regular file",
+        };
+        KeyFileError::NotAllowed { path, why, roots: self.roots.clone() }
+    }
+
+    fn faulty(&self, path: &Path, fault: Fault) -> KeyFileError {
+        let path = path.to_path_buf();
+        match fault {
+            Fault::Missing => KeyFileError::NotFound { path },
+            Fault::Link => self.refused(&path, Refusal::Link),
+            Fault::NotRegular => self.refused(&path, Refusal::NotRegular),
+            // No key is as large, and no more of it is read.
+            Fault::TooLarge | Fault::NotText => KeyFileError::NotAPrivateKey { path },
+            Fault::Foreign | Fault::OpenToOthers | Fault::Unreadable(_) => {
+                KeyFileError::Permissions { path, why: fault.to_string() }
+            }
+        }
+    }
 }
 
 /// An encrypted PKCS#8 or PEM file is a parse error to russh: only the header tells.
 fn says_encrypted(text: &str) -> bool {
     text.lines().take(3).any(|line| line.contains("ENCRYPTED"))
-}
-
-fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KeyFileError::NotFound { path: path.into() },
-        _ => KeyFileError::Permissions { path: path.into(), why: format!("cannot be read: {error}") },
-    };
-    // Before it is opened: opening a FIFO would block.
-    check(path, &std::fs::metadata(path).map_err(failed)?)?;
-    let file = File::open(path).map_err(failed)?;
-    let mut text = Zeroizing::new(String::new());
-    match file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(KeyFileError::NotAPrivateKey { path: path.into() })
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn check(path: &Path, metadata: &Metadata) -> Result<(), KeyFileError> {
-    let not_allowed = |why| Err(KeyFileError::NotAllowed { path: path.into(), why });
-    if !metadata.is_file() {
-        return not_allowed("it is not a regular file");
-    }
-    if metadata.len() > MAX_KEY_FILE_BYTES {
-        return not_allowed("it is larger than 64 KiB");
-    }
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0 {
-        return Err(KeyFileError::Permissions { path: path.into(), why: "can be read by other users".into() });
-    }
-    Ok(())
 }

@@ -11,12 +11,13 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
-import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { StdioClientTransport, getDefaultEnvironment } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
 const { values: options } = parseArgs({
@@ -34,8 +35,11 @@ const AT_ONCE_MS = 1_000;
 /** How long a cancelled remote process may take to end. */
 const GONE_MS = 3_000;
 
+/** Keys are read from allowed directories only. */
+const serverEnv = { ...getDefaultEnvironment(), SSH_KEY_ROOTS: dirname(options.key) };
+
 const TRANSPORTS = {
-  stdio: options.command && (() => new StdioClientTransport({ command: options.command, stderr: "ignore" })),
+  stdio: options.command && (() => new StdioClientTransport({ command: options.command, env: serverEnv, stderr: "ignore" })),
   "/mcp": options.url && (() => new StreamableHTTPClientTransport(new URL("/mcp", options.url))),
   "/sse": options.url && (() => new SSEClientTransport(new URL("/sse", options.url))),
 };

@@ -1,6 +1,7 @@
 //! Tokens: where they come from, whom they stand for, and that no message shows them.
 
-use secrecy::ExposeSecret;
+use std::fs;
+
 use ssh_mcp::config::{Args, Environment};
 
 use super::{
@@ -34,7 +35,7 @@ fn token_file_names_principals() {
     let environment = Environment::from([("MCP_TOKEN", "0123456789abcdef")]).with("MCP_TOKEN_FILE", path.as_os_str());
     let settings = resolve(&Args::default(), environment);
     let tokens: Vec<_> = settings.http.tokens.iter().collect();
-    let pairs: Vec<_> = tokens.iter().map(|t| (t.name.as_str(), t.token.expose_secret())).collect();
+    let pairs: Vec<_> = tokens.iter().map(|t| (t.name.as_str(), t.token.expose())).collect();
     assert_eq!(pairs, [("token", "0123456789abcdef"), ("alice", TOKEN), ("b.2", "abcdefgh:ijklmnop")]);
 }
 
@@ -83,5 +84,44 @@ fn secrets_that_others_could_read_are_refused() {
         set_mode(&config, mode);
         assert!(refusal(&Args::default(), &environment).contains("chmod 600"), "{mode:o}");
         assert!(refusal(&with_config(&config), &Environment::default()).contains("chmod 600"), "{mode:o}");
+    }
+}
+
+#[test]
+fn named_secrets_are_read_without_reading_what_they_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let text = "[secrets.a]\nenv = \"A\"\nhosts = [\"h\", \"*.b:22\"]\n[secrets.b]\nfile = \"/no/file\"\n\
+                [secrets.c]\ncommand = [\"pass\", \"show\"]\n[secrets.d]\ncommand = \"/bin/one\"\n";
+    fs::write(&config, text).unwrap();
+    let environment = Environment::from([("A", "the-secret-canary")]);
+    let settings = resolve(&with_config(&config), environment);
+    assert_eq!(settings.secrets.named.keys().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert_eq!(settings.secrets.live.count(), 1);
+    assert!(!format!("{settings:?}").contains("canary"));
+}
+
+#[test]
+fn wrong_secret_is_refused_with_its_line() {
+    let cases = [
+        ("[secrets]\na = \"x\"", "write [secrets.a]"),
+        ("[secrets.a]", "exactly one"),
+        ("[secrets.a]\nenv = \"A\"\nfile = \"/f\"", "exactly one"),
+        ("[secrets.a]\nenv = \"A\"\nhost = [\"h\"]", "unknown key `host`"),
+        ("[secrets.a]\nenv = \"A\"\nhosts = []", "hosts"),
+        ("[secrets.a]\nenv = \"A\"\nhosts = [\"u@h\"]", "hosts"),
+        ("[secrets.a]\nenv = 1", "name of a variable"),
+        ("[secrets.a]\nfile = \"relative\"", "absolute path"),
+        ("[secrets.a]\ncommand = []", "command"),
+        ("[secrets.a]\ncommand = [\"bin/relative\"]", "command"),
+        ("[secrets.\"a b\"]\nenv = \"A\"", "letters, digits"),
+        ("secrets = 1", "[secrets.NAME]"),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    for (text, fault) in cases {
+        fs::write(&config, format!("\n{text}\n")).unwrap();
+        let message = refusal(&with_config(&config), &Environment::default());
+        assert!(message.contains(fault) && message.contains("config.toml:"), "{text}: {message}");
     }
 }

@@ -108,6 +108,8 @@ pub(crate) async fn run(stdio: bool, arguments: &[&str], env: &[(&str, &str)]) -
 fn command(program: &str, arguments: &[&str], home: &Path, env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("HOME", home);
+    // Where tests put their keys; one about the roots says otherwise.
+    command.env("SSH_KEY_ROOTS", std::env::temp_dir());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.envs(env.iter().copied());
     command
