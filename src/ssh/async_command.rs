@@ -16,6 +16,7 @@ use super::{
     exec::{self, Cause, Exec, Exit, Preamble, Shell, Stop},
     ids::{CommandId, Owner, SessionId},
     output::{OutputBuffer, SpillStore},
+    quota::Held,
     registry::Entry,
     session::{Counted, Opened, Place, Session},
 };
@@ -92,6 +93,12 @@ impl CommandSpec {
         Ok(Self { command, cwd, stdin, timeout, spill: SpillStore::off() })
     }
 
+    /// The command line, as the login shell gets it.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
     /// Output that is too long for the memory goes there.
     #[must_use]
     pub fn spilling_to(self, spill: Arc<SpillStore>) -> Self {
@@ -163,6 +170,9 @@ pub struct Command {
     token: CancellationToken,
 }
 
+/// What a running command takes: of its session, of its principal, and among the background commands.
+type Places = (Counted, Held, Option<Counted>);
+
 /// How a command ended.
 #[derive(Debug)]
 struct Outcome {
@@ -180,9 +190,10 @@ struct Outcome {
 }
 
 impl Command {
-    /// Starts a command on `session`. `slot` is its place among the background commands.
+    /// Starts a command on `session`. `held` is its place among all that run, `slot` that among the background
+    /// commands of the session.
     #[must_use]
-    pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, slot: Option<Counted>) -> Arc<Self> {
+    pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, held: Held, slot: Option<Counted>) -> Arc<Self> {
         let started = Instant::now();
         let command = Arc::new(Self {
             id: CommandId::random(),
@@ -201,11 +212,11 @@ impl Command {
         let span = tracing::info_span!("command", id = %command.id, session = %session.id);
         // Counted from now on, so that a session with a command that is about to start is not idle.
         let running = session.running.add();
-        session.tasks.spawn(command.clone().drive(session.clone(), spec, (running, slot)).instrument(span));
+        session.tasks.spawn(command.clone().drive(session.clone(), spec, (running, held, slot)).instrument(span));
         command
     }
 
-    async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: (Counted, Option<Counted>)) {
+    async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: Places) {
         let outcome = self.run(&session, spec).await;
         tracing::debug!(status = outcome.status.as_str(), exit_status = outcome.exit_status, "command ended");
         if outcome.remote_ended == Some(false) {
@@ -389,5 +400,9 @@ impl Entry for Command {
 
     fn ended_at(&self) -> Option<Instant> {
         self.outcome.borrow().as_ref().map(|outcome| outcome.ended)
+    }
+
+    fn retained(&self) -> usize {
+        self.output.in_memory() + self.command.len()
     }
 }

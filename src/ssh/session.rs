@@ -37,6 +37,7 @@ use super::{
     exec::{Ended, Shell, capture},
     forward::ForwardInfo,
     ids::{Owner, SessionId},
+    quota::Held,
     registry::Entry,
 };
 
@@ -85,6 +86,8 @@ pub struct Session {
     pub retry_attempts: u32,
     /// What the first connection's handshake told.
     pub facts: Facts,
+    /// The host is the machine of this process.
+    pub(crate) on_this_machine: bool,
     pub(crate) connections: Connections,
     pub(crate) tasks: TaskTracker,
     pub(crate) token: CancellationToken,
@@ -104,6 +107,8 @@ pub struct Session {
     last_used: Mutex<Instant>,
     health: Mutex<(DateTime<Utc>, bool)>,
     end: OnceLock<End>,
+    /// Its place among the open sessions.
+    held: Mutex<Option<Held>>,
 }
 
 #[derive(Debug)]
@@ -193,6 +198,7 @@ impl Session {
             connected_at: now,
             retry_attempts,
             facts: connection.facts.clone(),
+            on_this_machine: connection.on_this_machine,
             connections: Connections::new(spec, connection),
             tasks: TaskTracker::new(),
             token: CancellationToken::new(),
@@ -206,7 +212,13 @@ impl Session {
             last_used: Mutex::new(Instant::now()),
             health: Mutex::new((now, true)),
             end: OnceLock::new(),
+            held: Mutex::default(),
         }
+    }
+
+    /// Its place among the open sessions, free again once it is closed.
+    pub(crate) fn holding(self, held: Held) -> Self {
+        Self { held: Mutex::new(Some(held)), ..self }
     }
 
     /// Host, port and user.
@@ -370,6 +382,7 @@ impl Session {
             tracing::warn!(session = %self.id, left = self.tasks.len(), "tasks of a closed session did not end in time");
         }
         self.connections.disconnect(GOODBYE_TIMEOUT).await;
+        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Waits until the commands of a lost connection have ended by themselves: their outcome is unknown,
