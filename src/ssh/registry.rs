@@ -181,3 +181,64 @@ impl<I: Eq + Hash> Kept<I> {
         entries.remove(&id).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Record {
+        owner: Owner,
+        ended: Option<Instant>,
+        bytes: usize,
+    }
+
+    impl Entry for Record {
+        fn owner(&self) -> &Owner {
+            &self.owner
+        }
+
+        fn ended_at(&self) -> Option<Instant> {
+            self.ended
+        }
+
+        fn retained(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    /// Ids that are left of records `(id, owner, seconds after the start of its end, bytes)`.
+    fn left(bytes: Share, records: &[(u32, &str, Option<u64>, usize)]) -> Vec<u32> {
+        let (registry, start) = (Registry::keeping(bytes), Instant::now());
+        for (id, owner, ended, bytes) in records {
+            let ended = ended.map(|secs| start + Duration::from_secs(secs));
+            registry.insert(*id, Arc::new(Record { owner: Owner::new(owner), ended, bytes: *bytes }));
+        }
+        registry.tidy();
+        records
+            .iter()
+            .map(|(id, owner, ..)| (*id, Owner::new(owner)))
+            .filter(|(id, owner)| registry.get(owner, id).is_some())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_that_have_ended_make_room_and_what_runs_stays() {
+        let bytes = Share { own: 10, total: 100 };
+        let records = [
+            (1, "a", None, 50),
+            (2, "a", Some(9), 4),
+            (3, "a", Some(7), 4),
+            (4, "a", Some(8), 4),
+            (5, "b", Some(1), 10),
+        ];
+        assert_eq!(left(bytes, &records), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn who_keeps_most_makes_room_for_all() {
+        let bytes = Share { own: 10, total: 12 };
+        let records = [(1, "b", Some(1), 4), (2, "a", Some(2), 5), (3, "a", Some(3), 5), (4, "c", Some(4), 2)];
+        assert_eq!(left(bytes, &records), [1, 3, 4]);
+    }
+}
