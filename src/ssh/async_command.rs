@@ -1,5 +1,7 @@
 //! A command: start, wait, cancel. A foreground run is start and wait.
 
+mod status;
+
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -10,6 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub use self::status::Status;
 use super::{
     Error,
     client::Target,
@@ -30,35 +33,6 @@ const MAX_LINE_BYTES: usize = (128 << 10) - 1;
 pub const MAX_STDIN_BYTES: usize = 1 << 20;
 /// Longest directory name (`PATH_MAX` of Linux).
 pub const MAX_CWD_BYTES: usize = 4_096;
-
-/// Where a command stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It has not ended.
-    Running,
-    /// It ended: exit status, exit signal, or timed out.
-    Completed,
-    /// It was stopped by a cancel or a disconnect.
-    Cancelled,
-    /// It did not start, or the connection was lost.
-    Failed,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Status; 4] = [Status::Running, Status::Completed, Status::Cancelled, Status::Failed];
-
-    /// The wire form.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Status::Running => "running",
-            Status::Completed => "completed",
-            Status::Cancelled => "cancelled",
-            Status::Failed => "failed",
-        }
-    }
-}
 
 /// What to run.
 #[derive(Debug)]

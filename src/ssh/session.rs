@@ -5,10 +5,10 @@
 
 mod connections;
 mod counter;
+mod end;
 mod stop;
 
 use std::{
-    fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
+pub use self::end::EndReason;
 use self::stop::{GRACE, SHORT_GRACE, Stopper};
 pub(crate) use self::{
     connections::{Connections, Opened, Place},
@@ -116,43 +117,6 @@ struct End {
     reason: EndReason,
     at: DateTime<Utc>,
     instant: Instant,
-}
-
-/// Why a session was closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// `ssh_disconnect`.
-    Disconnected,
-    /// Nobody used it for the inactivity timeout.
-    Idle,
-    /// The connection was lost and not replaced.
-    Lost(String),
-    /// This process ended.
-    Shutdown,
-}
-
-impl EndReason {
-    /// The wire form.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            EndReason::Disconnected => "disconnected",
-            EndReason::Idle => "idle",
-            EndReason::Lost(_) => "connection_lost",
-            EndReason::Shutdown => "shutdown",
-        }
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EndReason::Disconnected => f.write_str("ssh_disconnect was called"),
-            EndReason::Idle => f.write_str("it was idle for the inactivity timeout"),
-            EndReason::Lost(cause) => write!(f, "the connection was lost ({cause})"),
-            EndReason::Shutdown => f.write_str("the server ended"),
-        }
-    }
 }
 
 /// A session as it is listed.

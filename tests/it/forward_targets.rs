@@ -74,7 +74,7 @@ async fn ports_have_their_codes() {
     let Some(sshd) = Sshd::start().await else { return };
     let session = Session::on_sshd(&sshd, &[]).await;
     for member in ["local_port", "remote_port"] {
-        for value in [json!(-1), json!(65_536), json!(1e9), json!(22.5), json!("1e3"), json!("22x"), json!("-0")] {
+        for value in [json!(-1), json!(65_536), json!(1e9), json!(22.5), json!("1e3"), json!("22x")] {
             let mut arguments = json!({"local_port": 0, "remote_address": "localhost", "remote_port": 80});
             arguments[member] = value.clone();
             let answer = session.call("ssh_forward", arguments).await;

@@ -246,7 +246,7 @@ async fn output_of_ended_commands_makes_room_and_what_runs_keeps_its_own() {
     };
     eventually("the oldest are gone", async || left().await.len() == 4).await;
     ended.reverse();
-    assert_eq!(left().await, [&ended[..3], &[running.clone()]].concat());
+    assert_eq!(left().await, [&ended[..3], std::slice::from_ref(&running)].concat());
     let gone = session.client.call("ssh_get_command_output", json!({"command_id": ended[5]})).await;
     assert_eq!(gone.code(), "command_not_found");
     assert_eq!(session.output(&ended[0], json!({})).await["stdout_bytes"], 600_000);
