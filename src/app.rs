@@ -1,11 +1,12 @@
 //! Owns all state; one verb per use case: check, act, record.
 
 mod commands;
+mod gate;
 mod sessions;
 mod types;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -18,22 +19,18 @@ pub use self::types::{
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;
 use crate::{
-    config::Settings,
+    config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
         client::host_key::KnownHosts,
         forward::Forward,
-        ids::{CommandId, ForwardId, SessionId},
+        ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
+        quota::{Held, Limit, Quota, Thing},
         registry::Registry,
         session::{EndReason, Session},
     },
 };
-
-/// Open sessions in the whole process.
-pub const MAX_SESSIONS: usize = 1_000;
-/// Open forwards per session.
-pub const MAX_FORWARDS: usize = 50;
 
 /// All state of the process. Built once and shared by every MCP connection of every transport.
 #[derive(Debug)]
@@ -42,9 +39,13 @@ pub struct App {
     /// Sessions by id, the closed ones as records.
     sessions: Registry<SessionId, Session>,
     /// Commands by id, the ended ones as records.
-    commands: Registry<CommandId, Command>,
+    commands: Arc<Registry<CommandId, Command>>,
     /// Forwards by id, the closed ones as records.
     forwards: Registry<ForwardId, Forward>,
+    /// How much each principal may have.
+    quotas: Quotas,
+    /// Where this server listens itself; no forward leads back to it.
+    own_port: OnceLock<u16>,
     /// Room on the disk for long output, which all commands share.
     spill: Arc<SpillStore>,
     /// Shared, since its files are written under one lock.
@@ -64,15 +65,17 @@ impl App {
         let spill = &settings.ssh.spill;
         let spill = SpillStore::new(spill.directory.clone(), spill.command_bytes, spill.total_bytes);
         Arc::new(Self {
-            settings,
             spill,
             sessions: Registry::default(),
-            commands: Registry::default(),
+            commands: Arc::new(Registry::keeping(settings.ssh.limits.output_bytes)),
+            quotas: Quotas::new(&settings.ssh.limits),
+            own_port: OnceLock::new(),
             forwards: Registry::default(),
             known_hosts: Arc::new(known_hosts),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),
+            settings,
         })
     }
 
@@ -80,6 +83,20 @@ impl App {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Says where this server listens itself.
+    pub fn listens_on(&self, port: u16) {
+        let _ = self.own_port.set(port);
+    }
+
+    /// Takes a place among the calls in flight, for as long as the answer takes.
+    ///
+    /// # Errors
+    ///
+    /// `busy`: nothing was done.
+    pub fn begin_call(&self, owner: &Owner) -> Result<Held, Error> {
+        Ok(self.quotas.calls.reserve(owner, Thing::Call)?)
     }
 
     /// Counts.
@@ -108,6 +125,30 @@ impl App {
             if left > 0 {
                 tracing::warn!(left, "commands may still run on their hosts: the time to end them was over");
             }
+        }
+    }
+}
+
+/// How much one principal may have, and all together.
+#[derive(Debug)]
+struct Quotas {
+    sessions: Quota,
+    commands: Quota,
+    forwards: Quota,
+    calls: Quota,
+}
+
+impl Quotas {
+    fn new(limits: &Limits) -> Self {
+        let quota = |share: Share, own: &vars::Var, total: &vars::Var| {
+            let limit = |count, var: &vars::Var| Limit { count, setting: var.env };
+            Quota::new(limit(share.own, own), limit(share.total, total))
+        };
+        Self {
+            sessions: quota(limits.sessions, &vars::MAX_SESSIONS, &vars::MAX_SESSIONS_TOTAL),
+            commands: quota(limits.commands, &vars::MAX_COMMANDS_PER_PRINCIPAL, &vars::MAX_COMMANDS_TOTAL),
+            forwards: quota(limits.forwards, &vars::MAX_FORWARDS_PER_PRINCIPAL, &vars::MAX_FORWARDS_TOTAL),
+            calls: quota(limits.calls, &vars::MAX_CALLS, &vars::MAX_CALLS_TOTAL),
         }
     }
 }

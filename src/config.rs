@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod layers;
 mod secrets;
+pub mod targets;
 mod tokens;
 pub mod vars;
 
@@ -20,6 +21,7 @@ pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
+    targets::TargetPattern,
 };
 use crate::secret::{Secret, named::Secrets};
 
@@ -59,6 +61,10 @@ pub struct SshSettings {
     pub max_connections: usize,
     /// Background commands running at once per session.
     pub max_commands: usize,
+    /// What principals may have.
+    pub limits: Limits,
+    /// Where forwards may lead.
+    pub forward: ForwardSettings,
     /// Socket of the SSH agent (`SSH_AUTH_SOCK`).
     pub agent_socket: Option<PathBuf>,
     /// Home directory: `~` in key paths, `~/.ssh/known_hosts`.
@@ -69,6 +75,41 @@ pub struct SshSettings {
     pub known_hosts: Option<PathBuf>,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
+}
+
+/// What principals may have, each and all together.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Running commands.
+    pub commands: Share,
+    /// Open sessions.
+    pub sessions: Share,
+    /// Open forwards.
+    pub forwards: Share,
+    /// Open forwards of one session.
+    pub session_forwards: usize,
+    /// Tool calls in flight.
+    pub calls: Share,
+    /// Bytes in memory of the output of ended commands.
+    pub output_bytes: Share,
+}
+
+/// How much one principal may have, and all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// One principal.
+    pub own: usize,
+    /// All principals.
+    pub total: usize,
+}
+
+/// Where forwards may lead.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardSettings {
+    /// Nowhere else, when it is given.
+    pub allow: Option<Vec<TargetPattern>>,
+    /// Not there, whatever `allow` says.
+    pub deny: Vec<TargetPattern>,
 }
 
 /// Where output goes that is too long for the memory.
@@ -163,6 +204,11 @@ impl SshSettings {
             reconnect: layers.boolean(&vars::RECONNECT),
             max_connections: layers.whole(&vars::MAX_CONNECTIONS),
             max_commands: layers.whole(&vars::MAX_COMMANDS),
+            limits: Limits::read(layers),
+            forward: ForwardSettings {
+                allow: layers.targets(&vars::FORWARD_ALLOW),
+                deny: layers.targets(&vars::FORWARD_DENY).unwrap_or_default(),
+            },
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
@@ -172,6 +218,22 @@ impl SshSettings {
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),
                 total_bytes: layers.mebibytes(&vars::SPILL_TOTAL),
             },
+        }
+    }
+}
+
+impl Limits {
+    fn read(layers: &mut Layers<'_>) -> Self {
+        let mut share =
+            |own: &vars::Var, total: &vars::Var| Share { own: layers.whole(own), total: layers.whole(total) };
+        let output = share(&vars::OUTPUT_MEMORY, &vars::OUTPUT_MEMORY_TOTAL);
+        Self {
+            commands: share(&vars::MAX_COMMANDS_PER_PRINCIPAL, &vars::MAX_COMMANDS_TOTAL),
+            sessions: share(&vars::MAX_SESSIONS, &vars::MAX_SESSIONS_TOTAL),
+            forwards: share(&vars::MAX_FORWARDS_PER_PRINCIPAL, &vars::MAX_FORWARDS_TOTAL),
+            calls: share(&vars::MAX_CALLS, &vars::MAX_CALLS_TOTAL),
+            output_bytes: Share { own: output.own << 20, total: output.total << 20 },
+            session_forwards: layers.whole(&vars::MAX_FORWARDS),
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod exec;
 pub mod forward;
 pub mod ids;
 pub mod output;
+pub mod quota;
 pub mod registry;
 pub mod session;
 

@@ -6,19 +6,23 @@ use tokio::time::Instant;
 
 use super::{
     App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest, Until,
-    Waiter,
+    Waiter, gate::Act,
 };
+use crate::config::vars;
 use crate::ssh::{
     Error,
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
     output::{Form, Pattern, View, Watcher},
+    quota::{Full, Limit, Scope, Thing},
     session::Session,
 };
 
 /// How long what came last may be looked through when the wait itself is over.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Longer than any command may run.
+const EVER: Duration = Duration::from_secs(2 * 86_400);
 /// How long a cancel waits for the end of the command: TERM, KILL and their graces, and a little.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -41,8 +45,19 @@ impl App {
         let answer_by = Instant::now() + self.settings.answers.limit;
         let session = self.session(owner, session)?;
         let spec = self.command_spec(&session, request)?;
-        let command = Command::start(&session, spec, None);
-        self.commands.insert(command.id, command.clone());
+        let admitted = self.admit(owner, Act::Run(&session, &spec))?;
+        admitted.record(self.run_on(&session, spec, (form, answer_by), waiter).await)
+    }
+
+    async fn run_on(
+        &self,
+        session: &Arc<Session>,
+        spec: CommandSpec,
+        (form, answer_by): (Form, Instant),
+        waiter: &Waiter,
+    ) -> Result<CommandView, Error> {
+        let held = self.quotas.commands.reserve(&session.owner, Thing::Foreground)?;
+        let command = self.keep(Command::start(session, spec, held, None));
         waiter.command.note(&command);
         tokio::select! {
             _ = command.ended_by(answer_by) => {}
@@ -91,12 +106,31 @@ impl App {
     fn started(&self, owner: &Owner, session: &str, request: CommandRequest) -> Result<Arc<Command>, Error> {
         let session = self.session(owner, session)?;
         let spec = self.command_spec(&session, request)?;
-        let Some(slot) = session.background.reserve(self.settings.ssh.max_commands) else {
-            return Err(Error::TooManyCommands { running: self.running_ids(session.id) });
+        let admitted = self.admit(owner, Act::Run(&session, &spec))?;
+        admitted.record(self.start_on(&session, spec))
+    }
+
+    fn start_on(&self, session: &Arc<Session>, spec: CommandSpec) -> Result<Arc<Command>, Error> {
+        let limit = Limit { count: self.settings.ssh.max_commands, setting: vars::MAX_COMMANDS.env };
+        let Some(slot) = session.background.reserve(limit.count) else {
+            let running = self.running_ids(session.id);
+            let full = Full { thing: Thing::Background, scope: Scope::Session, limit, in_use: limit.count };
+            return Err(Error::TooManyCommands { full, running });
         };
-        let command = Command::start(&session, spec, Some(slot));
+        let held = self.quotas.commands.reserve(&session.owner, Thing::Background)?;
+        Ok(self.keep(Command::start(session, spec, held, Some(slot))))
+    }
+
+    /// Keeps a command that was started. When it ends its output counts among what is retained.
+    fn keep(&self, command: Arc<Command>) -> Arc<Command> {
         self.commands.insert(command.id, command.clone());
-        Ok(command)
+        let (commands, ending) = (self.commands.clone(), command.clone());
+        self.tasks.spawn(async move {
+            ending.ended_by(Instant::now() + EVER).await;
+            drop(ending);
+            commands.tidy();
+        });
+        command
     }
 
     fn command_spec(&self, session: &Session, request: CommandRequest) -> Result<CommandSpec, Error> {
@@ -125,6 +159,7 @@ impl App {
         waiter: &Waiter,
     ) -> Result<CommandView, Error> {
         let command = self.command(owner, id)?;
+        let admitted = self.read(owner, "output")?;
         waiter.command.note(&command);
         let limit = self.settings.answers.limit;
         let (mut wait_limited_to, mut until) = (None, None);
@@ -141,7 +176,8 @@ impl App {
             }
         }
         let budget = request.max_bytes.unwrap_or(self.settings.answers.output_bytes);
-        Ok(CommandView { wait_limited_to, until, ..view_of(&command, view, request.form, budget).await })
+        let view = view_of(&command, view, request.form, budget).await;
+        admitted.record(Ok(CommandView { wait_limited_to, until, ..view }))
     }
 
     /// A command with its output as `view` shows it, at once.
@@ -151,7 +187,8 @@ impl App {
     /// `CommandNotFound`.
     pub async fn look(&self, owner: &Owner, id: &str, view: View, budget: usize) -> Result<CommandView, Error> {
         let command = self.command(owner, id)?;
-        Ok(view_of(&command, Some(view), Form::Text, budget).await)
+        let admitted = self.read(owner, "resource")?;
+        admitted.record(Ok(view_of(&command, Some(view), Form::Text, budget).await))
     }
 
     /// The command itself, to follow its output.
@@ -160,7 +197,8 @@ impl App {
     ///
     /// `CommandNotFound`.
     pub fn follow(&self, owner: &Owner, id: &str) -> Result<Arc<Command>, Error> {
-        self.command(owner, id)
+        let command = self.command(owner, id)?;
+        self.read(owner, "subscription")?.record(Ok(command))
     }
 
     /// Lists commands, newest first.
@@ -177,13 +215,15 @@ impl App {
                 Some(session.id)
             }
         };
+        let admitted = self.read(owner, "commands")?;
         let mut found = self.commands.list(|command| {
             use crate::ssh::registry::Entry;
             command.owner() == owner && session.is_none_or(|session| command.session_id == session)
         });
         found.retain(|command| filter.status.is_none_or(|status| command.info().status == status));
         let more = found.len() > COMMANDS_PER_PAGE;
-        Ok(CommandPage { commands: found.iter().take(COMMANDS_PER_PAGE).map(|c| c.info()).collect(), more })
+        let commands = found.iter().take(COMMANDS_PER_PAGE).map(|c| c.info()).collect();
+        admitted.record(Ok(CommandPage { commands, more }))
     }
 
     /// Stops a command. One that has ended is left as it is.
@@ -193,15 +233,20 @@ impl App {
     /// `CommandNotFound`.
     pub async fn cancel(&self, owner: &Owner, id: &str) -> Result<Cancelled, Error> {
         let command = self.command(owner, id)?;
+        let admitted = self.admit(owner, Act::Cancel(&command))?;
+        admitted.record(Ok(self.stop(&command).await))
+    }
+
+    async fn stop(&self, command: &Command) -> Cancelled {
         if command.is_running() {
             command.cancel();
             command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
         } else {
-            return Ok(Cancelled { cancelled: false, view: self.whole_view(&command, Form::Text).await });
+            return Cancelled { cancelled: false, view: self.whole_view(command, Form::Text).await };
         }
-        let view = self.whole_view(&command, Form::Text).await;
+        let view = self.whole_view(command, Form::Text).await;
         // It may have ended by itself in the moment before.
-        Ok(Cancelled { cancelled: view.info.status == Status::Cancelled, view })
+        Cancelled { cancelled: view.info.status == Status::Cancelled, view }
     }
 
     fn command(&self, owner: &Owner, id: &str) -> Result<Arc<Command>, Error> {

@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{App, ConnectRequest, Connected, Disconnected, MAX_FORWARDS, MAX_SESSIONS};
+use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
+use crate::config::vars;
 use crate::ssh::{
     Error,
     client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
+    quota::{Full, Held, Limit, Scope, Thing},
     session::{Choices, EndReason, HEALTH_CHECK_TIMEOUT, Session, SessionInfo},
 };
 
@@ -32,6 +34,19 @@ impl App {
         check_label("name", request.name.as_deref())?;
         check_label("agent_id", request.agent_id.as_deref())?;
         self.check_secrets(&request)?;
+        let admitted = self.admit(owner, Act::Connect(&target))?;
+        match self.connect_to(owner, request, target).await {
+            Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
+            Err(error) => admitted.record(Err(error)),
+        }
+    }
+
+    async fn connect_to(
+        self: &Arc<Self>,
+        owner: &Owner,
+        request: ConnectRequest,
+        target: Target,
+    ) -> Result<Connected, Error> {
         let mut notices = Vec::new();
         let timeout = self.connect_timeout(request.timeout, &mut notices);
         let deadline = Instant::now() + timeout;
@@ -45,9 +60,10 @@ impl App {
                 Err(why) => Some(why),
             },
         };
-        self.check_room(owner, request.name.as_deref(), &target)?;
+        self.check_name(owner, request.name.as_deref(), &target)?;
+        let held = self.quotas.sessions.reserve(owner, Thing::Session)?;
         let session = tokio::select! {
-            opened = self.open_session(owner, request, target, deadline) => opened?,
+            opened = self.open_session(owner, request, (target, held), deadline) => opened?,
             // Nothing that is opened now would be closed in order.
             () = self.shutdown.cancelled() => return Err(Error::Stopping),
         };
@@ -66,7 +82,7 @@ impl App {
         self: &Arc<Self>,
         owner: &Owner,
         request: ConnectRequest,
-        target: Target,
+        (target, held): (Target, Held),
         deadline: Instant,
     ) -> Result<Arc<Session>, Error> {
         let timeout = deadline.saturating_duration_since(Instant::now());
@@ -83,9 +99,9 @@ impl App {
             inactivity_timeout: self.settings.ssh.inactivity_timeout,
             command_timeout: self.settings.ssh.command_timeout,
         };
-        let session = Arc::new(Session::new(owner.clone(), choices, spec, connection, retries));
-        self.admit(&session)?;
-        tracing::info!(session = %session.id, host = %session.target(), retries, "connected");
+        let session = Arc::new(Session::new(owner.clone(), choices, spec, connection, retries).holding(held));
+        self.keep_session(&session)?;
+        tracing::debug!(session = %session.id, host = %session.target(), retries, "connected");
         Ok(session)
     }
 
@@ -153,16 +169,16 @@ impl App {
         Credentials::from_key_file(KeyFile { path, passphrase, home, roots }).await.map_err(failed)
     }
 
-    /// Checks before connecting what [`App::admit`] checks again for sure.
-    fn check_room(&self, owner: &Owner, name: Option<&str>, target: &Target) -> Result<(), Error> {
+    /// Checks before connecting what [`App::keep_session`] checks again for sure.
+    fn check_name(&self, owner: &Owner, name: Option<&str>, target: &Target) -> Result<(), Error> {
         let open = self.sessions.list(Session::is_open);
-        room_for(owner, name, target, &mut open.iter())
+        name_is_free(owner, name, target, &mut open.iter())
     }
 
-    fn admit(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Error> {
+    fn keep_session(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Error> {
         let name = session.choices.name.as_deref();
         self.sessions.insert_if(session.id, session.clone(), |others| {
-            room_for(&session.owner, name, session.target(), &mut others.filter(|other| other.is_open()))
+            name_is_free(&session.owner, name, session.target(), &mut others.filter(|other| other.is_open()))
         })?;
         self.tasks.spawn(session.clone().watch());
         session.tasks.spawn(session.clone().learn_shell());
@@ -271,7 +287,12 @@ impl App {
     }
 
     /// Lists open sessions after a health check of all at once.
-    pub async fn sessions(&self, owner: &Owner, agent_id: Option<&str>) -> Vec<SessionInfo> {
+    ///
+    /// # Errors
+    ///
+    /// What the gate refuses.
+    pub async fn sessions(&self, owner: &Owner, agent_id: Option<&str>) -> Result<Vec<SessionInfo>, Error> {
+        let admitted = self.read(owner, "sessions")?;
         let wanted = |session: &Session| {
             session.is_open()
                 && session.owner == *owner
@@ -281,7 +302,8 @@ impl App {
         let checks = futures_util::future::join_all(open.iter().map(|session| session.check_health()));
         // Each check has a bound of its own; this one says so for all of them.
         let _ = tokio::time::timeout(2 * HEALTH_CHECK_TIMEOUT, checks).await;
-        open.iter().filter(|session| session.is_open()).map(|session| self.session_info(session)).collect()
+        let open = open.iter().filter(|session| session.is_open()).map(|session| self.session_info(session));
+        admitted.record(Ok(open.collect()))
     }
 
     /// Closes a session with all that belongs to it. A closed session: nothing more to do.
@@ -291,15 +313,16 @@ impl App {
     /// `SessionNotFound`.
     pub async fn disconnect(&self, owner: &Owner, id: &str) -> Result<Disconnected, Error> {
         let session = self.session_or_record(owner, id)?;
+        let admitted = self.admit(owner, Act::Disconnect(&session))?;
         let was_open = session.is_open();
         let (commands, forwards) = (session.running.get(), self.forwards_of(session.id).len());
         session.close(EndReason::Disconnected).await;
-        Ok(Disconnected {
+        admitted.record(Ok(Disconnected {
             session_id: session.id,
             was_open,
             commands_cancelled: if was_open { commands } else { 0 },
             forwards_closed: if was_open { forwards } else { 0 },
-        })
+        }))
     }
 
     /// Opens a local forward, or gives the one that is there already.
@@ -314,6 +337,11 @@ impl App {
         spec: ForwardSpec,
     ) -> Result<(ForwardInfo, SessionInfo), Error> {
         let session = self.session(owner, session)?;
+        let admitted = self.admit(owner, Act::Forward(&session, &spec))?;
+        admitted.record(self.forward_on(&session, spec).await)
+    }
+
+    async fn forward_on(&self, session: &Arc<Session>, spec: ForwardSpec) -> Result<(ForwardInfo, SessionInfo), Error> {
         let timeout = self.settings.ssh.connect_timeout.min(self.settings.answers.limit);
         let deadline = Instant::now() + timeout;
         // One at a time, so that two equal requests give one forward.
@@ -327,14 +355,16 @@ impl App {
         }
         let open = self.forwards_of(session.id);
         if let Some(same) = open.iter().find(|forward| forward.serves(&spec)) {
-            return Ok((same.info(), self.session_info(&session)));
+            return Ok((same.info(), self.session_info(session)));
         }
-        if open.len() >= MAX_FORWARDS {
-            return Err(Error::TooManyForwards { limit: MAX_FORWARDS });
+        let limit = Limit { count: self.settings.ssh.limits.session_forwards, setting: vars::MAX_FORWARDS.env };
+        if open.len() >= limit.count {
+            return Err(Full { thing: Thing::Forward, scope: Scope::Session, limit, in_use: open.len() }.into());
         }
-        let forward = Forward::open(&session, spec, deadline).await?;
+        let held = self.quotas.forwards.reserve(&session.owner, Thing::Forward)?;
+        let forward = Forward::open(session, spec, held, deadline).await?;
         self.forwards.insert(forward.id, forward.clone());
-        Ok((forward.info(), self.session_info(&session)))
+        Ok((forward.info(), self.session_info(session)))
     }
 }
 
@@ -349,19 +379,17 @@ fn check_label(field: &'static str, label: Option<&str>) -> Result<(), Error> {
     if valid { Ok(()) } else { Err(Error::InvalidName { field, value: address::shorten(label) }) }
 }
 
-fn room_for(
+/// A name is unique among the owner's own sessions: another owner's take none.
+fn name_is_free(
     owner: &Owner,
     name: Option<&str>,
     target: &Target,
     open: &mut dyn Iterator<Item = &Arc<Session>>,
 ) -> Result<(), Error> {
-    let mut count = 0;
-    for other in open {
-        count += 1;
-        let same_name = name.is_some() && other.choices.name.as_deref() == name && other.owner == *owner;
-        if same_name && other.target() != target {
-            return Err(Error::NameInUse { name: name.unwrap_or_default().to_owned(), session_id: other.id });
-        }
+    let Some(name) = name else { return Ok(()) };
+    let same_name = |other: &&Arc<Session>| other.choices.name.as_deref() == Some(name) && other.owner == *owner;
+    match open.filter(same_name).find(|other| other.target() != target) {
+        Some(other) => Err(Error::NameInUse { name: name.to_owned(), session_id: other.id }),
+        None => Ok(()),
     }
-    if count >= MAX_SESSIONS { Err(Error::TooManySessions { limit: MAX_SESSIONS }) } else { Ok(()) }
 }

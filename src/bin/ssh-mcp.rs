@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     transport::run(&filter, Logs::Split, &secrets, |stop| async move {
         let listening = http::Server::bind(&settings.http).await?;
         let app = App::new(settings);
+        app.listens_on(listening.local_addr().port());
         let server = Server::new(app.clone(), Owner::new(LOCAL));
         listening.run(server, app, stop).await
     })

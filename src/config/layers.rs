@@ -11,6 +11,7 @@ use super::{
     Args, Compression, Environment,
     error::{ConfigError, Source},
     file::{FileValues, SecretEntry},
+    targets::{self, TargetPattern},
     vars::{DefaultValue, Kind, Var},
 };
 
@@ -65,6 +66,10 @@ impl<'a> Layers<'a> {
 
     pub(super) fn boolean(&mut self, var: &Var) -> bool {
         self.get(var, |text| parse_bool(text.to_str()?)).unwrap_or_default()
+    }
+
+    pub(super) fn targets(&mut self, var: &Var) -> Option<Vec<TargetPattern>> {
+        self.get(var, |text| targets::parse(text.to_str()?))
     }
 
     pub(super) fn address(&mut self, var: &Var) -> IpAddr {

@@ -58,6 +58,8 @@ pub enum Kind {
     AnyPath,
     /// A bearer token. Never shown.
     Token,
+    /// Targets of forwards: `host:port`, separated by commas.
+    Targets,
     /// A log filter.
     LogFilter,
 }
@@ -106,11 +108,14 @@ impl fmt::Display for Kind {
             }
             Self::AnyPath => f.write_str("a path"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
+            Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
         }
     }
 }
 
+#[expect(missing_docs, reason = "the doc field of each row says it")]
+mod limits;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
     use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
@@ -342,6 +347,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
+pub use limits::*;
 pub use rows::*;
 
 /// Every setting, in the order of the documentation.
@@ -354,9 +360,20 @@ pub const ALL: &[Var] = &[
     INACTIVITY_TIMEOUT,
     ANSWER_LIMIT,
     MAX_COMMANDS,
+    MAX_COMMANDS_PER_PRINCIPAL,
+    MAX_COMMANDS_TOTAL,
+    MAX_SESSIONS,
+    MAX_SESSIONS_TOTAL,
+    MAX_FORWARDS,
+    MAX_FORWARDS_PER_PRINCIPAL,
+    MAX_FORWARDS_TOTAL,
+    FORWARD_ALLOW,
+    FORWARD_DENY,
     MAX_CONNECTIONS,
     RECONNECT,
     OUTPUT_LIMIT,
+    OUTPUT_MEMORY,
+    OUTPUT_MEMORY_TOTAL,
     SPILL_DIR,
     SPILL_LIMIT,
     SPILL_TOTAL,
@@ -367,6 +384,8 @@ pub const ALL: &[Var] = &[
     BIND,
     TOKEN,
     TOKEN_FILE,
+    MAX_CALLS,
+    MAX_CALLS_TOTAL,
     LOG_FILTER,
 ];
 

@@ -105,7 +105,9 @@ impl Server {
     ) -> Result<CallToolResult, ErrorData> {
         let tool = self.table.tools.iter().find(|tool| tool.name == name).ok_or_else(|| unknown_tool(name))?;
         let started = Instant::now();
-        let outcome = match read(tool, arguments) {
+        // Held until the answer is there.
+        let place = self.app.begin_call(&self.owner_of(context));
+        let outcome = match place.as_ref().map_err(|full| full.clone().into()).and_then(|_| read(tool, arguments)) {
             Ok(arguments) => {
                 let command = Awaited::default();
                 progress::reported(context, &command, self.run(tool, arguments, &command, context)).await

@@ -1,5 +1,7 @@
 //! A command: start, wait, cancel. A foreground run is start and wait.
 
+mod status;
+
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -10,12 +12,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub use self::status::Status;
 use super::{
     Error,
     client::Target,
     exec::{self, Cause, Exec, Exit, Preamble, Shell, Stop},
     ids::{CommandId, Owner, SessionId},
     output::{OutputBuffer, SpillStore},
+    quota::Held,
     registry::Entry,
     session::{Counted, Opened, Place, Session},
 };
@@ -29,35 +33,6 @@ const MAX_LINE_BYTES: usize = (128 << 10) - 1;
 pub const MAX_STDIN_BYTES: usize = 1 << 20;
 /// Longest directory name (`PATH_MAX` of Linux).
 pub const MAX_CWD_BYTES: usize = 4_096;
-
-/// Where a command stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It has not ended.
-    Running,
-    /// It ended: exit status, exit signal, or timed out.
-    Completed,
-    /// It was stopped by a cancel or a disconnect.
-    Cancelled,
-    /// It did not start, or the connection was lost.
-    Failed,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Status; 4] = [Status::Running, Status::Completed, Status::Cancelled, Status::Failed];
-
-    /// The wire form.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Status::Running => "running",
-            Status::Completed => "completed",
-            Status::Cancelled => "cancelled",
-            Status::Failed => "failed",
-        }
-    }
-}
 
 /// What to run.
 #[derive(Debug)]
@@ -90,6 +65,12 @@ impl CommandSpec {
         check_length("stdin", stdin.len(), MAX_STDIN_BYTES)?;
         check_length("cwd", cwd.as_ref().map_or(0, String::len), MAX_CWD_BYTES)?;
         Ok(Self { command, cwd, stdin, timeout, spill: SpillStore::off() })
+    }
+
+    /// The command line, as the login shell gets it.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.command
     }
 
     /// Output that is too long for the memory goes there.
@@ -163,6 +144,9 @@ pub struct Command {
     token: CancellationToken,
 }
 
+/// What a running command takes: of its session, of its principal, and among the background commands.
+type Places = (Counted, Held, Option<Counted>);
+
 /// How a command ended.
 #[derive(Debug)]
 struct Outcome {
@@ -180,9 +164,10 @@ struct Outcome {
 }
 
 impl Command {
-    /// Starts a command on `session`. `slot` is its place among the background commands.
+    /// Starts a command on `session`. `held` is its place among all that run, `slot` that among the background
+    /// commands of the session.
     #[must_use]
-    pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, slot: Option<Counted>) -> Arc<Self> {
+    pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, held: Held, slot: Option<Counted>) -> Arc<Self> {
         let started = Instant::now();
         let command = Arc::new(Self {
             id: CommandId::random(),
@@ -201,11 +186,11 @@ impl Command {
         let span = tracing::info_span!("command", id = %command.id, session = %session.id);
         // Counted from now on, so that a session with a command that is about to start is not idle.
         let running = session.running.add();
-        session.tasks.spawn(command.clone().drive(session.clone(), spec, (running, slot)).instrument(span));
+        session.tasks.spawn(command.clone().drive(session.clone(), spec, (running, held, slot)).instrument(span));
         command
     }
 
-    async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: (Counted, Option<Counted>)) {
+    async fn drive(self: Arc<Self>, session: Arc<Session>, spec: CommandSpec, counted: Places) {
         let outcome = self.run(&session, spec).await;
         tracing::debug!(status = outcome.status.as_str(), exit_status = outcome.exit_status, "command ended");
         if outcome.remote_ended == Some(false) {
@@ -389,5 +374,9 @@ impl Entry for Command {
 
     fn ended_at(&self) -> Option<Instant> {
         self.outcome.borrow().as_ref().map(|outcome| outcome.ended)
+    }
+
+    fn retained(&self) -> usize {
+        self.output.in_memory() + self.command.len()
     }
 }

@@ -119,6 +119,8 @@ pub struct Connection {
     pub facts: Facts,
     /// The address that was reached.
     pub(crate) peer: SocketAddr,
+    /// The server is on the machine of this process.
+    pub(crate) on_this_machine: bool,
     /// Cuts the socket, so that russh's own task ends even when the peer is silent.
     cut: CancellationToken,
     _cut: DropGuard,
@@ -172,6 +174,9 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     };
     let tcp = dial(&spec.target, &addresses, deadline).await?;
     let peer = tcp.peer_addr().map_err(|error| ClientError::io(&spec.target, error))?;
+    let own = tcp.local_addr().map_err(|error| ClientError::io(&spec.target, error))?;
+    // Whoever talks to an address of its own does so from that address.
+    let on_this_machine = peer.ip().to_canonical().is_loopback() || peer.ip() == own.ip();
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
     let link = Arc::new(LinkState::default());
@@ -187,7 +192,7 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
         .map_err(|error| error.before_authentication(&spec.target, &link))?;
     let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
     let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
-    Ok(Connection { handle, link, facts, peer, cut, _cut: guard })
+    Ok(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard })
 }
 
 /// Addresses of the host. Blocking look-up on a thread of its own: its error kinds, which the

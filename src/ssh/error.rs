@@ -6,7 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     client::{ClientError, Target},
+    forward::policy::Denied,
     ids::{CommandId, SessionId},
+    quota::Full,
     session::EndReason,
 };
 use crate::{
@@ -48,12 +50,12 @@ pub enum Error {
     SessionClosed(Box<ClosedSession>),
     #[error("no command has the id {id:?}")]
     CommandNotFound { id: String },
-    #[error("{running} background commands are running on this session, which is the limit", running = .running.len())]
-    TooManyCommands { running: Vec<CommandId> },
-    #[error("{limit} sessions are open, which is the limit")]
-    TooManySessions { limit: usize },
-    #[error("{limit} forwards are open on this session, which is the limit")]
-    TooManyForwards { limit: usize },
+    #[error("{full}")]
+    TooManyCommands { full: Full, running: Vec<CommandId> },
+    #[error("{0}")]
+    Full(#[from] Full),
+    #[error("forwarding to {host}:{port} is refused: {}", .why.why())]
+    ForwardTargetDenied { host: String, port: u16, why: Denied },
     #[error("{0}")]
     Client(Arc<ClientError>, u32),
     #[error("{target} refused to start the command: {why}")]
@@ -124,8 +126,8 @@ impl Explain for Error {
             Error::SessionClosed(_) => Code::SessionClosed,
             Error::CommandNotFound { .. } => Code::CommandNotFound,
             Error::TooManyCommands { .. } => Code::TooManyCommands,
-            Error::TooManySessions { .. } => Code::TooManySessions,
-            Error::TooManyForwards { .. } => Code::TooManyForwards,
+            Error::Full(full) => full.code(),
+            Error::ForwardTargetDenied { .. } => Code::ForwardTargetDenied,
             Error::Client(error, _) => error.code(),
             Error::ChannelRefused { .. } => Code::ChannelRefused,
             Error::NoPlace { .. } => Code::Busy,
@@ -161,15 +163,13 @@ impl Explain for Error {
             Error::CommandNotFound { .. } => {
                 "Find the command_id with ssh_list_commands; records are kept for 30 minutes after the end.".into()
             }
-            Error::TooManyCommands { .. } => "Wait for one of the running commands with \
-                ssh_get_command_output wait=true, or stop one with ssh_cancel_command."
-                .into(),
-            Error::TooManySessions { .. } => {
-                "Reuse a session of ssh_list_sessions, or close those that are done with ssh_disconnect.".into()
-            }
-            Error::TooManyForwards { .. } => {
-                "Close the session with ssh_disconnect, or reuse one of its forwards.".into()
-            }
+            Error::TooManyCommands { full, .. } | Error::Full(full) => full.hint(),
+            Error::ForwardTargetDenied { why, .. } => match why.setting() {
+                Some(setting) => format!("Use another target, or ask the user: the setting {setting} decides."),
+                None => "Use another target. No setting allows this one; SSH_FORWARD_ALLOW and SSH_FORWARD_DENY rule \
+                    the others."
+                    .into(),
+            },
             Error::ChannelRefused { .. } => "The server allows no commands on this login. Ask the user.".into(),
             Error::NoPlace { .. } => "Wait for running commands to end, then repeat this call.".into(),
             Error::ConnectionLost { .. } => "Open a new session with ssh_connect, then repeat the command.".into(),
@@ -187,6 +187,7 @@ impl Explain for Error {
     fn retryable(&self) -> bool {
         match self {
             Error::Client(error, _) => error.is_transient(),
+            Error::Full(full) => full.retryable(),
             Error::NoPlace { .. } | Error::TooManyCommands { .. } | Error::Stopping => true,
             _ => false,
         }
@@ -204,8 +205,9 @@ impl Explain for Error {
                 };
                 details.text("reason", closed.reason.as_str()).text("closed_at", time(closed.at))
             }
-            Error::TooManyCommands { running } => {
-                details.with("running", Detail::Texts(running.iter().map(ToString::to_string).collect()))
+            Error::Full(full) => full.details(),
+            Error::TooManyCommands { full, running } => {
+                full.details().with("running", Detail::Texts(running.iter().map(ToString::to_string).collect()))
             }
             Error::NameInUse { session_id, .. } => details.text("session_id", session_id),
             Error::Secret(error) => error.details(),

@@ -3,6 +3,8 @@
 //! A forward has a connection of its own. A slow local reader freezes the whole SSH connection it
 //! is on, since russh gives window credit on receipt; so it must not share one with commands.
 
+pub mod policy;
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -23,6 +25,7 @@ use super::{
     Error,
     client::{Channel, Connection},
     ids::{ForwardId, Owner, SessionId},
+    quota::Held,
     registry::Entry,
     session::{HEALTH_CHECK_TIMEOUT, Session},
 };
@@ -102,12 +105,17 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Listens, and forwards each connection until the session ends.
+    /// Listens, and forwards each connection until the session ends; `held` is its place until then.
     ///
     /// # Errors
     ///
     /// `PortInUse`, `PortPermission`, or why no connection to the host could be opened.
-    pub(crate) async fn open(session: &Arc<Session>, spec: ForwardSpec, deadline: Instant) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn open(
+        session: &Arc<Session>,
+        spec: ForwardSpec,
+        held: Held,
+        deadline: Instant,
+    ) -> Result<Arc<Self>, Error> {
         let listener = listen(spec.local_port).await?;
         let local = listener.local_addr().map_err(|error| Error::Internal(error.to_string()))?;
         let connection = session.connections.dial(deadline).await?;
@@ -121,17 +129,17 @@ impl Forward {
         });
         let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
         let link = Arc::new(Link { connection: AsyncMutex::new(Arc::new(connection)), session: session.clone() });
-        session.tasks.spawn(forward.clone().serve(listener, link).instrument(span));
+        session.tasks.spawn(forward.clone().serve(listener, link, held).instrument(span));
         Ok(forward)
     }
 
-    async fn serve(self: Arc<Self>, listener: TcpListener, link: Arc<Link>) {
+    async fn serve(self: Arc<Self>, listener: TcpListener, link: Arc<Link>, held: Held) {
         tokio::select! {
             () = self.accept_all(&listener, &link) => {}
             () = link.session.token.cancelled() => {}
         }
-        // The port is free again before the record says that the forward has ended.
-        drop(listener);
+        // Port and place are free again before the record says that the forward has ended.
+        drop((listener, held));
         let _ = self.ended.set(Instant::now());
         link.connection.lock().await.disconnect(GOODBYE_TIMEOUT).await;
     }

@@ -56,3 +56,29 @@ impl fmt::Display for Owner {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_random_and_never_the_same() {
+        let ids: HashSet<SessionId> = (0..100_000).map(|_| SessionId::random()).collect();
+        assert_eq!(ids.len(), 100_000);
+        assert!(ids.iter().all(|id| id.0.get_version_num() == 4));
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_id() {
+        let id = SessionId::random();
+        let text = id.to_string();
+        for same in [text.clone(), text.to_uppercase(), format!(" {text}\n")] {
+            assert_eq!(SessionId::parse(&same), Some(id), "{same:?}");
+        }
+        for other in ["", "0", "../x", &text[..35], &format!("{{{text}}}"), &text.replace('-', ""), &"é".repeat(18)] {
+            assert_eq!(SessionId::parse(other), None, "{other:?}");
+        }
+    }
+}

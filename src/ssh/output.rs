@@ -168,6 +168,13 @@ impl OutputBuffer {
         streams.stderr.shrink();
     }
 
+    /// Bytes that are kept in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        let streams = self.streams();
+        streams.stdout.in_memory() + streams.stderr.in_memory()
+    }
+
     /// Fires with every append from now on.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {

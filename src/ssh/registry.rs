@@ -10,6 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::ids::Owner;
+use crate::config::Share;
 
 /// How long records stay readable after the end.
 pub const RECORDS_KEPT_FOR: Duration = Duration::from_secs(30 * 60);
@@ -22,11 +23,17 @@ pub trait Entry {
     fn owner(&self) -> &Owner;
     /// When it ended; none while it lives.
     fn ended_at(&self) -> Option<Instant>;
+    /// Bytes that are kept for it, where they are worth counting.
+    fn retained(&self) -> usize {
+        0
+    }
 }
 
 /// Entries by id, in the order of their insertion.
 #[derive(Debug)]
 pub struct Registry<I, T> {
+    /// Bytes that ended entries may keep.
+    bytes: Share,
     entries: RwLock<Entries<I, T>>,
 }
 
@@ -38,7 +45,15 @@ struct Entries<I, T> {
 
 impl<I, T> Default for Registry<I, T> {
     fn default() -> Self {
-        Self { entries: RwLock::new(Entries { by_id: HashMap::new(), inserted: 0 }) }
+        Self::keeping(Share { own: usize::MAX, total: usize::MAX })
+    }
+}
+
+impl<I, T> Registry<I, T> {
+    /// An empty one, whose ended entries may keep this many bytes for one owner, and for all.
+    #[must_use]
+    pub fn keeping(bytes: Share) -> Self {
+        Self { bytes, entries: RwLock::new(Entries { by_id: HashMap::new(), inserted: 0 }) }
     }
 }
 
@@ -67,6 +82,13 @@ impl<I: Copy + Eq + Hash, T: Entry> Registry<I, T> {
         let order = entries.inserted;
         entries.by_id.insert(id, (order, entry));
         Ok(())
+    }
+
+    /// Lets go of what has been ended for long, and of the oldest of what keeps too many bytes.
+    pub fn tidy(&self) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.by_id.retain(|_, (_, entry)| !is_expired(entry.as_ref(), Instant::now()));
+        entries.shed(self.bytes);
     }
 
     /// The entry, if it is `owner`'s. Another's reads like a missing one.
@@ -113,5 +135,110 @@ impl<I: Copy + Eq + Hash, T: Entry> Entries<I, T> {
                 self.by_id.remove(id);
             }
         }
+    }
+
+    /// Removes ended entries, the oldest first, until nobody keeps more than their share; then of whoever keeps most,
+    /// so that one who keeps much pushes out nobody else's.
+    fn shed(&mut self, bytes: Share) {
+        let mut kept: HashMap<Owner, Kept<I>> = HashMap::new();
+        for (id, (_, entry)) in &self.by_id {
+            let Some(at) = entry.ended_at() else { continue };
+            let own = kept.entry(entry.owner().clone()).or_default();
+            let size = entry.retained();
+            own.bytes += size;
+            own.ended.push((at, *id, size));
+        }
+        for own in kept.values_mut() {
+            // The oldest is the last.
+            own.ended.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
+            while own.bytes > bytes.own && own.drop_oldest(&mut self.by_id) {}
+        }
+        while kept.values().map(|own| own.bytes).sum::<usize>() > bytes.total {
+            let most = kept.values_mut().max_by_key(|own| own.bytes);
+            if !most.is_some_and(|own| own.drop_oldest(&mut self.by_id)) {
+                return;
+            }
+        }
+    }
+}
+
+/// What one owner keeps of ended entries.
+struct Kept<I> {
+    bytes: usize,
+    ended: Vec<(Instant, I, usize)>,
+}
+
+impl<I> Default for Kept<I> {
+    fn default() -> Self {
+        Self { bytes: 0, ended: Vec::new() }
+    }
+}
+
+impl<I: Eq + Hash> Kept<I> {
+    fn drop_oldest<E>(&mut self, entries: &mut HashMap<I, E>) -> bool {
+        let Some((_, id, bytes)) = self.ended.pop() else { return false };
+        self.bytes -= bytes;
+        entries.remove(&id).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Record {
+        owner: Owner,
+        ended: Option<Instant>,
+        bytes: usize,
+    }
+
+    impl Entry for Record {
+        fn owner(&self) -> &Owner {
+            &self.owner
+        }
+
+        fn ended_at(&self) -> Option<Instant> {
+            self.ended
+        }
+
+        fn retained(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    /// Ids that are left of records `(id, owner, seconds after the start of its end, bytes)`.
+    fn left(bytes: Share, records: &[(u32, &str, Option<u64>, usize)]) -> Vec<u32> {
+        let (registry, start) = (Registry::keeping(bytes), Instant::now());
+        for (id, owner, ended, bytes) in records {
+            let ended = ended.map(|secs| start + Duration::from_secs(secs));
+            registry.insert(*id, Arc::new(Record { owner: Owner::new(owner), ended, bytes: *bytes }));
+        }
+        registry.tidy();
+        records
+            .iter()
+            .map(|(id, owner, ..)| (*id, Owner::new(owner)))
+            .filter(|(id, owner)| registry.get(owner, id).is_some())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_that_have_ended_make_room_and_what_runs_stays() {
+        let bytes = Share { own: 10, total: 100 };
+        let records = [
+            (1, "a", None, 50),
+            (2, "a", Some(9), 4),
+            (3, "a", Some(7), 4),
+            (4, "a", Some(8), 4),
+            (5, "b", Some(1), 10),
+        ];
+        assert_eq!(left(bytes, &records), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn who_keeps_most_makes_room_for_all() {
+        let bytes = Share { own: 10, total: 12 };
+        let records = [(1, "b", Some(1), 4), (2, "a", Some(2), 5), (3, "a", Some(3), 5), (4, "c", Some(4), 2)];
+        assert_eq!(left(bytes, &records), [1, 3, 4]);
     }
 }

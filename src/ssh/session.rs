@@ -5,10 +5,10 @@
 
 mod connections;
 mod counter;
+mod end;
 mod stop;
 
 use std::{
-    fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
+pub use self::end::EndReason;
 use self::stop::{GRACE, SHORT_GRACE, Stopper};
 pub(crate) use self::{
     connections::{Connections, Opened, Place},
@@ -37,6 +38,7 @@ use super::{
     exec::{Ended, Shell, capture},
     forward::ForwardInfo,
     ids::{Owner, SessionId},
+    quota::Held,
     registry::Entry,
 };
 
@@ -85,6 +87,8 @@ pub struct Session {
     pub retry_attempts: u32,
     /// What the first connection's handshake told.
     pub facts: Facts,
+    /// The host is the machine of this process.
+    pub(crate) on_this_machine: bool,
     pub(crate) connections: Connections,
     pub(crate) tasks: TaskTracker,
     pub(crate) token: CancellationToken,
@@ -104,6 +108,8 @@ pub struct Session {
     last_used: Mutex<Instant>,
     health: Mutex<(DateTime<Utc>, bool)>,
     end: OnceLock<End>,
+    /// Its place among the open sessions.
+    held: Mutex<Option<Held>>,
 }
 
 #[derive(Debug)]
@@ -111,43 +117,6 @@ struct End {
     reason: EndReason,
     at: DateTime<Utc>,
     instant: Instant,
-}
-
-/// Why a session was closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// `ssh_disconnect`.
-    Disconnected,
-    /// Nobody used it for the inactivity timeout.
-    Idle,
-    /// The connection was lost and not replaced.
-    Lost(String),
-    /// This process ended.
-    Shutdown,
-}
-
-impl EndReason {
-    /// The wire form.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            EndReason::Disconnected => "disconnected",
-            EndReason::Idle => "idle",
-            EndReason::Lost(_) => "connection_lost",
-            EndReason::Shutdown => "shutdown",
-        }
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EndReason::Disconnected => f.write_str("ssh_disconnect was called"),
-            EndReason::Idle => f.write_str("it was idle for the inactivity timeout"),
-            EndReason::Lost(cause) => write!(f, "the connection was lost ({cause})"),
-            EndReason::Shutdown => f.write_str("the server ended"),
-        }
-    }
 }
 
 /// A session as it is listed.
@@ -193,6 +162,7 @@ impl Session {
             connected_at: now,
             retry_attempts,
             facts: connection.facts.clone(),
+            on_this_machine: connection.on_this_machine,
             connections: Connections::new(spec, connection),
             tasks: TaskTracker::new(),
             token: CancellationToken::new(),
@@ -206,7 +176,13 @@ impl Session {
             last_used: Mutex::new(Instant::now()),
             health: Mutex::new((now, true)),
             end: OnceLock::new(),
+            held: Mutex::default(),
         }
+    }
+
+    /// Its place among the open sessions, free again once it is closed.
+    pub(crate) fn holding(self, held: Held) -> Self {
+        Self { held: Mutex::new(Some(held)), ..self }
     }
 
     /// Host, port and user.
@@ -370,6 +346,7 @@ impl Session {
             tracing::warn!(session = %self.id, left = self.tasks.len(), "tasks of a closed session did not end in time");
         }
         self.connections.disconnect(GOODBYE_TIMEOUT).await;
+        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Waits until the commands of a lost connection have ended by themselves: their outcome is unknown,

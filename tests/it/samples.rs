@@ -5,7 +5,9 @@ use std::{net::Ipv4Addr, time::Duration};
 use chrono::{DateTime, Utc};
 use ssh_mcp::{
     app::{CommandView, Connected},
-    config::{AnswerSettings, Compression, HttpSettings, Settings, SpillSettings, SshSettings},
+    config::{
+        AnswerSettings, Compression, ForwardSettings, HttpSettings, Limits, Settings, Share, SpillSettings, SshSettings,
+    },
     ssh::{
         async_command::{CommandInfo, Status},
         client::{HostKeyInfo, Target, Trust},
@@ -15,6 +17,8 @@ use ssh_mcp::{
         session::SessionInfo,
     },
 };
+
+const EVERYTHING: Share = Share { own: usize::MAX, total: usize::MAX };
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -28,6 +32,15 @@ pub(crate) fn settings() -> Settings {
             reconnect: true,
             max_connections: 16,
             max_commands: 30,
+            limits: Limits {
+                commands: EVERYTHING,
+                sessions: EVERYTHING,
+                forwards: EVERYTHING,
+                session_forwards: 50,
+                calls: EVERYTHING,
+                output_bytes: EVERYTHING,
+            },
+            forward: ForwardSettings::default(),
             agent_socket: None,
             home: None,
             key_roots: Vec::new(),

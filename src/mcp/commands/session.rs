@@ -251,7 +251,7 @@ pub struct ListResult {
 }
 
 pub(super) async fn list(call: Call, params: ListParams) -> Result<Reply<ListResult>, Failure> {
-    Ok(list_reply(call.app.sessions(&call.owner, params.agent_id.as_deref()).await))
+    Ok(list_reply(call.app.sessions(&call.owner, params.agent_id.as_deref()).await?))
 }
 
 /// The answer of `ssh_list_sessions`.

@@ -143,7 +143,7 @@ impl Stream {
         }
     }
 
-    #[cfg(test)]
+    /// Bytes in memory.
     pub(super) fn in_memory(&self) -> usize {
         self.head.len() + self.tail.len()
     }

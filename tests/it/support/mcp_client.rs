@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::wait::bounded;
 
-pub(crate) use http::HttpServer;
+pub(crate) use http::{HttpReply, HttpServer};
 pub(crate) use process::{ServerProcess, run};
 pub(crate) use stdio::RawStdio;
 
