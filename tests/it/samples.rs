@@ -19,6 +19,7 @@ use ssh_mcp::{
 pub(crate) fn settings() -> Settings {
     Settings {
         ssh: SshSettings {
+            host_key_policy: ssh_mcp::config::HostKeyPolicy::AcceptNew,
             connect_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(180),
             max_retries: 3,
@@ -86,6 +87,7 @@ pub(crate) fn connected() -> Connected {
             algorithm: "ssh-ed25519".into(),
             fingerprint: "SHA256:abc".into(),
             trust: Trust::AcceptedNew,
+            warnings: Vec::new(),
         },
         server_version: "SSH-2.0-OpenSSH_9.2p1".into(),
         other_sessions: vec![SessionId::random()],
