@@ -4,6 +4,7 @@
 
 mod architecture;
 mod arguments;
+mod ask;
 mod auth;
 mod background;
 mod black_hole;
@@ -22,6 +23,7 @@ mod guard;
 mod hints;
 mod host_key;
 mod http;
+mod known_hosts;
 mod lost;
 mod mask;
 mod mcp_server;
