@@ -61,7 +61,11 @@ impl App {
     /// Builds the state.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let known_hosts = KnownHosts::new(settings.ssh.known_hosts.clone(), settings.ssh.home.as_deref());
+        let known_hosts = KnownHosts::new(
+            settings.ssh.known_hosts.clone(),
+            settings.ssh.home.as_deref(),
+            settings.ssh.host_key_policy,
+        );
         let spill = &settings.ssh.spill;
         let spill = SpillStore::new(spill.directory.clone(), spill.command_bytes, spill.total_bytes);
         Arc::new(Self {

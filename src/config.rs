@@ -73,6 +73,8 @@ pub struct SshSettings {
     pub key_roots: Vec<PathBuf>,
     /// Our own known_hosts file; new keys are recorded here only.
     pub known_hosts: Option<PathBuf>,
+    /// What becomes of host keys that no known_hosts file speaks of.
+    pub host_key_policy: HostKeyPolicy,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -121,6 +123,29 @@ pub struct SpillSettings {
     pub command_bytes: u64,
     /// Bytes of all commands together.
     pub total_bytes: u64,
+}
+
+/// What becomes of a host key that no known_hosts file speaks of. None of them accepts every key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostKeyPolicy {
+    /// It is refused.
+    Strict,
+    /// The first one of a host is recorded.
+    #[default]
+    AcceptNew,
+    /// A person is asked; where that cannot be, it is refused.
+    Ask,
+}
+
+impl HostKeyPolicy {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "strict" => Some(Self::Strict),
+            "accept-new" => Some(Self::AcceptNew),
+            "ask" => Some(Self::Ask),
+            _ => None,
+        }
+    }
 }
 
 /// zlib compression of a connection.
@@ -213,6 +238,7 @@ impl SshSettings {
             home: environment.home(),
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
+            host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

@@ -5,6 +5,7 @@
 //! rendered once for all tools.
 
 pub mod arguments;
+pub mod ask;
 pub mod commands;
 pub mod failure;
 pub mod hints;

@@ -67,6 +67,7 @@ impl App {
             // Nothing that is opened now would be closed in order.
             () = self.shutdown.cancelled() => return Err(Error::Stopping),
         };
+        notices.extend(session.facts.host_key.warnings.iter().cloned());
         Ok(self.connected(&session, reuse_refused, timeout, notices))
     }
 
@@ -89,8 +90,10 @@ impl App {
         let late = ClientError::Timeout { target: target.clone(), after: timeout, last: None };
         // A key file may lie on a file system that hangs.
         let spec = tokio::time::timeout_at(deadline, self.connect_spec(&request, target, timeout)).await;
-        let spec = spec.unwrap_or_else(|_| Err(Error::Client(Arc::new(late), 0)))?;
+        let mut spec = spec.unwrap_or_else(|_| Err(Error::Client(Arc::new(late), 0)))?;
         let (connection, retries) = client::connect(&spec, deadline).await;
+        // It stands in the file now; whoever connects again finds it there, or asks anew.
+        spec.approved_key = None;
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {
             name: request.name,
@@ -124,6 +127,7 @@ impl App {
             retry,
             compression,
             known_hosts: self.known_hosts.clone(),
+            approved_key: request.approved_key.clone(),
             timeout,
             reconnect: ssh.reconnect,
             max_connections: ssh.max_connections,

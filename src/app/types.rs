@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// What `connect` is asked for.
+#[derive(Clone)]
 pub struct ConnectRequest {
     /// `host`, `host:port`, `user@host:port`, `[v6]:port`, `ssh://...`.
     pub address: String,
@@ -47,6 +48,8 @@ pub struct ConnectRequest {
     pub retry_delay: Option<Duration>,
     /// zlib; the setting where it is none.
     pub compression: Option<Compression>,
+    /// SHA-256 fingerprint of the host key that a person approved. Never from a tool's parameters.
+    pub approved_key: Option<String>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
 }

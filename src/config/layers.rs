@@ -64,6 +64,11 @@ impl<'a> Layers<'a> {
         self.get(var, |text| parse_compression(text.to_str()?)).unwrap_or(Compression::Auto)
     }
 
+    /// One of the words of the table, in any case; `T` knows them all.
+    pub(super) fn word<T: Default>(&mut self, var: &Var, read: impl Fn(&str) -> Option<T>) -> T {
+        self.get(var, |text| read(&text.to_str()?.to_ascii_lowercase())).unwrap_or_default()
+    }
+
     pub(super) fn boolean(&mut self, var: &Var) -> bool {
         self.get(var, |text| parse_bool(text.to_str()?)).unwrap_or_default()
     }

@@ -48,6 +48,8 @@ pub enum Kind {
     BoolOrAuto,
     /// Yes or no.
     Bool,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// An IP address, or `localhost` for 127.0.0.1.
     Address,
     /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
@@ -101,6 +103,7 @@ impl fmt::Display for Kind {
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::BoolOrAuto => f.write_str("`true`, `false` or `auto` (or 1/0, yes/no, on/off)"),
             Self::Bool => f.write_str("`true` or `false` (or 1/0, yes/no, on/off)"),
+            Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Address => f.write_str("an IP address or `localhost`"),
             Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
             Self::PathList => {
@@ -286,6 +289,18 @@ mod rows {
         kind: Kind::PathList,
         doc: "Directories that `key_path` may lead into. Below them no link is followed.",
     };
+    pub const HOST_KEY_POLICY: Var = Var {
+        section: "ssh",
+        key: "host_key_policy",
+        env: "SSH_HOST_KEY_POLICY",
+        option: None,
+        default: DefaultValue::Value("accept-new"),
+        unit: None,
+        kind: Kind::OneOf(&["strict", "accept-new", "ask"]),
+        doc: "Host keys of unknown hosts: `strict` refuses them, `accept-new` records the first one, `ask` asks the \
+              user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
+              accepts every key.",
+    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -379,6 +394,7 @@ pub const ALL: &[Var] = &[
     SPILL_TOTAL,
     KNOWN_HOSTS_FILE,
     KEY_ROOTS,
+    HOST_KEY_POLICY,
     AUTH_SOCK,
     PORT,
     BIND,

@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::{
     arguments,
+    ask::{Asker, Retry, Seals},
     commands::{
         self,
         tool::{Call, Tool},
@@ -77,6 +78,7 @@ struct Table {
     tools: Vec<Tool>,
     listed: Vec<rmcp::model::Tool>,
     instructions: String,
+    seals: Seals,
 }
 
 impl Server {
@@ -87,7 +89,7 @@ impl Server {
         let numbers = Numbers::from(app.settings());
         let tools = commands::tools();
         let listed = tools.iter().map(|tool| tool.listed(&numbers)).collect();
-        let table = Arc::new(Table { tools, listed, instructions: numbers.instructions() });
+        let table = Arc::new(Table { tools, listed, instructions: numbers.instructions(), seals: Seals::default() });
         Self { app, owner, table, subscriptions: Subscriptions::default() }
     }
 
@@ -96,11 +98,30 @@ impl Server {
         parts.and_then(|parts| parts.extensions.get::<Owner>()).unwrap_or(&self.owner).clone()
     }
 
+    /// The answer to `tools/call`, or the question that has to be answered first.
+    async fn answer_or_ask(
+        &self,
+        request: CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let retry = Retry::new(&self.table.seals, &self.owner_of(context), &request);
+        let (asker, mut suspended) = Asker::of(context, &retry);
+        let arguments = request.arguments.map_or(Value::Null, Value::Object);
+        tokio::select! {
+            answer = self.answer(&request.name, arguments, asker, context) => Ok(answer?.into()),
+            question = suspended.question() => {
+                debug!(tool = %request.name, question = question.key, "the call waits for its user");
+                Ok(retry.put(&question).into())
+            }
+        }
+    }
+
     /// The answer to `tools/call`, whatever `arguments` are.
     async fn answer(
         &self,
         name: &str,
         arguments: Value,
+        asker: Asker,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         let tool = self.table.tools.iter().find(|tool| tool.name == name).ok_or_else(|| unknown_tool(name))?;
@@ -110,7 +131,7 @@ impl Server {
         let outcome = match place.as_ref().map_err(|full| full.clone().into()).and_then(|_| read(tool, arguments)) {
             Ok(arguments) => {
                 let command = Awaited::default();
-                progress::reported(context, &command, self.run(tool, arguments, &command, context)).await
+                progress::reported(context, &command, self.run(tool, arguments, asker, &command, context)).await
             }
             Err(failure) => Err(failure),
         };
@@ -123,12 +144,13 @@ impl Server {
         &self,
         tool: &Tool,
         arguments: Object,
+        asker: Asker,
         command: &Awaited,
         context: &RequestContext<RoleServer>,
     ) -> Result<Object, Failure> {
         let cancel = context.ct.clone();
         let waiter = Waiter { cancel: cancel.clone(), command: command.clone() };
-        let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), waiter };
+        let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), waiter, asker };
         let given_up = (!tool.cancels_itself).then_some(cancel);
         guard::guarded(tool.run(call, arguments), given_up, self.app.settings().answers.limit).await
     }
@@ -185,8 +207,7 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let arguments = request.arguments.map_or(Value::Null, Value::Object);
-        Ok(self.answer(&request.name, arguments, &context).await?.into())
+        self.answer_or_ask(request, &context).await
     }
 
     /// What rmcp could not read ends here. Arguments that are no object are the model's mistake and
@@ -210,7 +231,8 @@ impl ServerHandler for Server {
         };
         match (method.as_str(), params.remove("name"), params.remove("arguments")) {
             ("tools/call", Some(Value::String(name)), Some(arguments)) if !arguments.is_object() => {
-                let mut result = self.answer(&name, arguments, &context).await?;
+                // Refused for its arguments: nobody is asked anything.
+                let mut result = self.answer(&name, arguments, Asker::nobody(), &context).await?;
                 // rmcp does this for the results that it knows: the field is of 2026-07-28.
                 if context.protocol_version().is_none_or(|version| version < ProtocolVersion::V_2026_07_28) {
                     result.result_type = None;

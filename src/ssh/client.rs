@@ -68,6 +68,8 @@ pub struct HostKeyInfo {
     pub fingerprint: String,
     /// Why it was trusted.
     pub trust: Trust,
+    /// What was odd about the known_hosts files.
+    pub warnings: Vec<String>,
 }
 
 /// Why a host key was trusted.
@@ -75,8 +77,12 @@ pub struct HostKeyInfo {
 pub enum Trust {
     /// It stood in a known_hosts file.
     Known,
+    /// A known authority certified it.
+    Certified,
     /// The host was unknown; the key was recorded on this first use.
     AcceptedNew,
+    /// The host was unknown; a person approved the key, and it was recorded.
+    Approved,
 }
 
 impl Trust {
@@ -86,6 +92,8 @@ impl Trust {
         match self {
             Trust::Known => "known",
             Trust::AcceptedNew => "accepted_new",
+            Trust::Certified => "certified",
+            Trust::Approved => "approved",
         }
     }
 }
@@ -103,6 +111,9 @@ pub struct ConnectSpec {
     pub compression: Compression,
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// SHA-256 fingerprint of the host key that a person approved for this one connection: no other
+    /// key will do.
+    pub approved_key: Option<String>,
     /// The whole of connecting, when it is done again.
     pub timeout: Duration,
     /// A lost connection is replaced at the next use.
@@ -181,12 +192,13 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let guard = cut.clone().drop_guard();
     let link = Arc::new(LinkState::default());
     let stream = LinkStream::new(tcp, cut.clone(), link.clone());
-    let handler = ClientHandler::new(&spec.target, spec.known_hosts.clone(), link.clone());
+    let handler = ClientHandler::new(spec, link.clone());
     let (known_hosts, host, port) = (spec.known_hosts.clone(), spec.target.host.clone(), spec.target.port);
-    let known = tokio::task::spawn_blocking(move || known_hosts.known_algorithms(&host, port)).await;
-    let known = known.map_err(|error| ClientError::Protocol(error.to_string()))?;
-    let known = known.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
-    let config = Arc::new(handler::config(spec.compression, &known));
+    let wanted = tokio::task::spawn_blocking(move || known_hosts.wanted(&host, port)).await;
+    let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
+    let wanted =
+        wanted.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
+    let config = Arc::new(handler::config(spec.compression, &wanted));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
         .map_err(|error| error.before_authentication(&spec.target, &link))?;

@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
-    client::{ClientError, Target},
+    client::{
+        ClientError, Target,
+        host_key::{HostKeyError, UnknownKey, Unrecorded},
+    },
     forward::policy::Denied,
     ids::{CommandId, SessionId},
     quota::Full,
@@ -105,6 +108,19 @@ pub struct Candidate {
     pub name: Option<String>,
     /// Host, port and user.
     pub target: Target,
+}
+
+impl Error {
+    /// The host key that a person has to approve before the host can be reached.
+    #[must_use]
+    pub fn key_to_approve(&self) -> Option<(&Target, &UnknownKey)> {
+        let Error::Client(error, _) = self else { return None };
+        let ClientError::HostKey { target, source } = &**error else { return None };
+        match &**source {
+            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, key)),
+            _ => None,
+        }
+    }
 }
 
 impl Explain for Error {

@@ -1,5 +1,7 @@
 //! Host keys: known_hosts as OpenSSH reads it, and first use recorded in a file of our own.
 
+mod policy;
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},

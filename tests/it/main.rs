@@ -4,6 +4,7 @@
 
 mod architecture;
 mod arguments;
+mod ask;
 mod auth;
 mod background;
 mod black_hole;
@@ -27,6 +28,7 @@ mod host_key;
 mod http;
 mod isolation;
 mod key_files;
+mod known_hosts;
 mod limits;
 mod lost;
 mod mask;

@@ -314,6 +314,7 @@ fn connect_request(sshd: &Sshd) -> ConnectRequest {
         max_retries: None,
         retry_delay: None,
         compression: None,
+        approved_key: None,
         session_id: None,
     }
 }

@@ -23,6 +23,7 @@ const EVERYTHING: Share = Share { own: usize::MAX, total: usize::MAX };
 pub(crate) fn settings() -> Settings {
     Settings {
         ssh: SshSettings {
+            host_key_policy: ssh_mcp::config::HostKeyPolicy::AcceptNew,
             connect_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(180),
             max_retries: 3,
@@ -101,6 +102,7 @@ pub(crate) fn connected() -> Connected {
             algorithm: "ssh-ed25519".into(),
             fingerprint: "SHA256:abc".into(),
             trust: Trust::AcceptedNew,
+            warnings: Vec::new(),
         },
         server_version: "SSH-2.0-OpenSSH_9.2p1".into(),
         other_sessions: vec![SessionId::random()],

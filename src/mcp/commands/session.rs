@@ -1,5 +1,7 @@
 //! Sessions: `ssh_connect`, `ssh_disconnect`, `ssh_list_sessions`.
 
+mod host_key;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -117,7 +119,7 @@ pub struct HostKeyWord {
     pub algorithm: String,
     /// As ssh-keygen -l prints it.
     pub fingerprint: String,
-    /// Why it was trusted: known or accepted_new.
+    /// Why it was trusted: known, certified, accepted_new or approved.
     pub trust: String,
 }
 
@@ -129,7 +131,7 @@ impl From<HostKeyInfo> for HostKeyWord {
 
 pub(super) async fn connect(call: Call, params: ConnectParams) -> Result<Reply<ConnectResult>, Failure> {
     let with_password = params.password.is_some();
-    let connected = call.app.connect(&call.owner, request(params)).await?;
+    let connected = host_key::connect_or_ask(&call, request(params)).await?;
     Ok(connect_reply(connected, with_password))
 }
 
@@ -148,6 +150,7 @@ fn request(params: ConnectParams) -> ConnectRequest {
         max_retries: params.max_retries,
         retry_delay: params.retry_delay_ms.map(Duration::from_millis),
         compression: params.compress.map(|on| if on { Compression::On } else { Compression::Off }),
+        approved_key: None,
         session_id: params.session_id,
     }
 }

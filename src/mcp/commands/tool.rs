@@ -12,6 +12,7 @@ use crate::{
     error::Code,
     mcp::{
         arguments::{self, Param},
+        ask::Asker,
         failure::Failure,
         schema::{self, Object},
         texts::Numbers,
@@ -42,6 +43,8 @@ pub struct Call {
     pub owner: Owner,
     /// The caller as it waits: it may give up, and may look at what it waits for.
     pub waiter: Waiter,
+    /// The human at the client.
+    pub asker: Asker,
 }
 
 /// What a handler answers.

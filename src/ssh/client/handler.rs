@@ -14,7 +14,9 @@ use russh::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    ClientError, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target, address::shorten, host_key::KnownHosts,
+    ClientError, ConnectSpec, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target,
+    address::shorten,
+    host_key::{Certificates, KnownHosts, Offer, Wanted},
 };
 use crate::config::Compression;
 
@@ -77,15 +79,18 @@ impl LinkState {
 pub(super) struct ClientHandler {
     target: Target,
     known_hosts: Arc<KnownHosts>,
+    /// Fingerprint of the only key that will do.
+    approved: Option<String>,
     link: Arc<LinkState>,
     /// russh drops the handler with the connection, whatever ended it.
     _closes: DropGuard,
 }
 
 impl ClientHandler {
-    pub(super) fn new(target: &Target, known_hosts: Arc<KnownHosts>, link: Arc<LinkState>) -> Self {
+    pub(super) fn new(spec: &ConnectSpec, link: Arc<LinkState>) -> Self {
         let closes = link.closed.clone().drop_guard();
-        Self { target: target.clone(), known_hosts, link, _closes: closes }
+        let (target, known_hosts) = (spec.target.clone(), spec.known_hosts.clone());
+        Self { target, known_hosts, approved: spec.approved_key.clone(), link, _closes: closes }
     }
 }
 
@@ -94,17 +99,23 @@ impl russh::client::Handler for ClientHandler {
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
         let key = offered.public_key();
-        let (known_hosts, target, checked) = (self.known_hosts.clone(), self.target.clone(), key.clone());
+        let checked = match offered.certificate() {
+            Some(certificate) => certificate.clone().into(),
+            None => key.clone().into(),
+        };
+        let (known_hosts, target, approved) = (self.known_hosts.clone(), self.target.clone(), self.approved.clone());
         // Reads and writes files, which may be slow.
         let check = tokio::task::spawn_blocking(move || {
-            let trusted = known_hosts.check_or_record(&target.host, target.port, &checked);
+            let (host, port, approved) = (target.host.as_str(), target.port, approved.as_deref());
+            let trusted = known_hosts.check_or_record(&Offer { host, port, key: &checked, approved });
             trusted.map_err(|source| ClientError::HostKey { target, source: source.into() })
         });
-        let trust = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
+        let trusted = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
         self.link.learnt().host_key = Some(HostKeyInfo {
             algorithm: key.algorithm().to_string(),
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-            trust,
+            trust: trusted.trust,
+            warnings: trusted.warnings,
         });
         Ok(true)
     }
@@ -158,15 +169,16 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
-/// Settings of a connection. `known` are the key algorithms that stand in known_hosts for the host:
-/// they are asked for first, so that a server with several keys shows the one that is known.
-pub(super) fn config(compression: Compression, known: &[Algorithm]) -> Config {
+/// Settings of a connection. The key algorithms that stand in known_hosts for the host are asked for
+/// first, so that a server with several keys shows the one that is known.
+pub(super) fn config(compression: Compression, wanted: &Wanted) -> Config {
     Config {
         nodelay: true,
         keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: KEEPALIVE_MAX,
         preferred: Preferred {
-            key: Cow::Owned(host_key_order(known)),
+            key: Cow::Owned(host_key_order(&wanted.known)),
+            host_key_certificates: Cow::Owned(certificate_order(wanted)),
             cipher: Cow::Borrowed(CIPHERS),
             compression: Cow::Borrowed(compression_order(compression)),
             ..Preferred::DEFAULT
@@ -181,6 +193,20 @@ fn host_key_order(known: &[Algorithm]) -> Vec<Algorithm> {
         Preferred::DEFAULT.key.iter().filter(|a| !matches!(a, Algorithm::Rsa { hash: None })).cloned().collect();
     order.sort_by_key(|algorithm| !known.iter().any(|k| same_type(k, algorithm)));
     order
+}
+
+/// Certificates go before plain keys in the list of russh, so they are asked for only where they can
+/// make a difference. Those of a type that is not known would hide the key that is: they are left
+/// out, unless an authority may vouch for them.
+fn certificate_order(wanted: &Wanted) -> Vec<Algorithm> {
+    let order = host_key_order(&wanted.known);
+    let known = |algorithm: &Algorithm| wanted.known.iter().any(|known| same_type(known, algorithm));
+    match wanted.certificates {
+        Certificates::Unasked => Vec::new(),
+        Certificates::OfKnownTypes if wanted.known.is_empty() => order,
+        Certificates::OfKnownTypes => order.into_iter().filter(known).collect(),
+        Certificates::OfAllTypes => order,
+    }
 }
 
 /// Whether both name the same type of key; RSA keys sign with several hashes.

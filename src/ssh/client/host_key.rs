@@ -1,238 +1,286 @@
-//! Host keys: known_hosts as OpenSSH reads it, and first use recorded in a file of our own.
+//! Host keys: known_hosts as OpenSSH reads it, host certificates, and first use as the policy says.
 //!
 //! russh's own check differs from OpenSSH's on revoked keys, wildcards, several keys of one type and
-//! more, so the reading is ours. A key that differs from a known one is always refused.
+//! more, so the reading is ours. A key that differs from a known one is always refused: there is no
+//! policy, and no parameter of any call, that accepts it.
 
+mod certificate;
+mod error;
 mod file;
+mod store;
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
+
+pub use self::{
+    error::{Evidence, HostKeyError, UnknownKey, Unrecorded},
+    file::{HostLine, HostLines, Marker, lines_of, record_line},
 };
-
-use russh::keys::{Algorithm, HashAlg, PublicKey};
-
-use self::file::{Line, Marker};
-use super::{Trust, handler::same_type};
-use crate::{
-    error::{Code, Details, Explain},
-    ssh::error::shown_path,
-};
+use super::{Trust, address::DEFAULT_PORT, handler::same_type};
+use crate::config::HostKeyPolicy;
 
 /// The system-wide file of OpenSSH.
 const SYSTEM_FILE: &str = "/etc/ssh/ssh_known_hosts";
 /// Largest known_hosts file that is read.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The known_hosts files that decide.
+/// The known_hosts files that decide, and what becomes of a key that they do not speak of.
 #[derive(Debug)]
 pub struct KnownHosts {
     own: Option<PathBuf>,
     others: Vec<PathBuf>,
+    policy: HostKeyPolicy,
 }
 
-/// A host key that is not trusted.
-#[derive(Clone, Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say what each is")]
-pub enum HostKeyError {
-    #[error("host key of {} changed: offered {} {}, known {known} ({} line {})", .found.host, .found.algorithm, .found.offered, shown_path(&.found.file), .found.line)]
-    Changed { found: Box<Evidence>, known: String },
-    #[error("host key of {} is revoked: {} ({} line {})", .0.host, .0.offered, shown_path(&.0.file), .0.line)]
-    Revoked(Box<Evidence>),
-    #[error("host key of {host} is unknown and cannot be recorded: {why}")]
-    CannotRecord { host: String, offered: String, why: String },
-    #[error("{file} cannot be read, so no host key can be checked: {why}", file = shown_path(file))]
-    Unreadable { file: PathBuf, why: String },
+/// What a server shows, and what was approved for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The host as it was asked for.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// The key, or a certificate for it.
+    pub key: &'a PublicKeyOrCertificate,
+    /// SHA-256 fingerprint that a person approved: no other key will do.
+    pub approved: Option<&'a str>,
 }
 
-/// The line that speaks against a key.
+/// Why a key is trusted, and what was odd about the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// The host, as known_hosts names it.
-    pub host: String,
-    /// Type of the offered key.
-    pub algorithm: String,
-    /// SHA-256 fingerprint of the offered key.
-    pub offered: String,
-    /// The file.
-    pub file: PathBuf,
-    /// Its line, from 1.
-    pub line: usize,
+pub struct Trusted {
+    /// Why.
+    pub trust: Trust,
+    /// For the caller: lines that were skipped.
+    pub warnings: Vec<String>,
 }
 
-impl Evidence {
-    fn details(&self) -> Details {
-        Details::new()
-            .text("algorithm", &self.algorithm)
-            .text("offered_fingerprint", &self.offered)
-            .text("file", shown_path(&self.file))
-            .number("line", self.line as u64)
-    }
+/// Algorithms that a server is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Types of the keys that are known for the host: they go first.
+    pub known: Vec<Algorithm>,
+    /// Whether certificates are asked for.
+    pub certificates: Certificates,
 }
 
-impl Explain for HostKeyError {
-    fn code(&self) -> Code {
-        match self {
-            HostKeyError::Changed { .. } => Code::HostKeyChanged,
-            HostKeyError::Revoked(_) => Code::HostKeyRevoked,
-            HostKeyError::CannotRecord { .. } | HostKeyError::Unreadable { .. } => Code::HostKeyUnknown,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            HostKeyError::Changed { found, .. } => format!(
-                "Stop and tell the user: this may be an attack. If the server was reinstalled, the user can check \
-                 the new fingerprint and delete line {} of {}.",
-                found.line,
-                shown_path(&found.file)
-            ),
-            HostKeyError::Revoked(_) => "Stop and tell the user: this key must not be trusted.".into(),
-            HostKeyError::CannotRecord { .. } => {
-                "Ask the user to make the known_hosts file of this server writable, or to add the host there.".into()
-            }
-            HostKeyError::Unreadable { .. } => "Ask the user to repair that file.".into(),
-        })
-    }
-
-    fn retryable(&self) -> bool {
-        false
-    }
-
-    fn details(&self) -> Details {
-        match self {
-            HostKeyError::Changed { found, known } => found.details().text("known_fingerprint", known),
-            HostKeyError::Revoked(found) => found.details(),
-            HostKeyError::CannotRecord { offered, .. } => Details::new().text("offered_fingerprint", offered),
-            HostKeyError::Unreadable { file, .. } => Details::new().text("file", shown_path(file)),
-        }
-    }
+/// Which certificates can make a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certificates {
+    /// None: no line speaks of an authority or a revoked key.
+    #[default]
+    Unasked,
+    /// Those of known types: the authority of a certificate may be revoked.
+    OfKnownTypes,
+    /// All: an authority is known for the host.
+    OfAllTypes,
 }
 
 /// What the files say of a key.
 enum Verdict {
-    Known,
-    Unknown,
+    Trusted(Trust),
+    Unknown { certified: bool },
     Refused(HostKeyError),
 }
 
 impl KnownHosts {
     /// `own` takes new keys; the user's `~/.ssh/known_hosts` and the system's are read only.
     #[must_use]
-    pub fn new(own: Option<PathBuf>, home: Option<&Path>) -> Self {
+    pub fn new(own: Option<PathBuf>, home: Option<&Path>, policy: HostKeyPolicy) -> Self {
         let user = home.map(|home| home.join(".ssh/known_hosts"));
-        Self { own, others: user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect() }
+        Self { own, others: user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect(), policy }
     }
 
-    /// The key algorithms that are known for a host.
+    /// Which algorithms to ask for, by what is known of a host.
     ///
     /// # Errors
     ///
     /// [`HostKeyError::Unreadable`].
-    pub fn known_algorithms(&self, host: &str, port: u16) -> Result<Vec<Algorithm>, HostKeyError> {
-        let lines = self.matching(&file::name(host, port))?;
-        let keys = lines.iter().filter(|found| found.line.marker == Marker::None);
-        Ok(keys.map(|found| found.line.key.algorithm()).collect())
+    pub fn wanted(&self, host: &str, port: u16) -> Result<Wanted, HostKeyError> {
+        let found = self.lookup(host, port)?;
+        let plain = |lines: &[Found]| {
+            let plain = lines.iter().filter(|found| found.line.marker == Marker::None);
+            plain.map(|found| found.line.key.algorithm()).collect::<Vec<_>>()
+        };
+        let mut known = plain(&found.lines);
+        if known.is_empty() {
+            known = plain(&found.without_port);
+        }
+        let marked = |marker| found.marked(marker).next().is_some();
+        let certificates = match (marked(Marker::CertAuthority), marked(Marker::Revoked)) {
+            (true, _) => Certificates::OfAllTypes,
+            (false, true) => Certificates::OfKnownTypes,
+            (false, false) => Certificates::Unasked,
+        };
+        Ok(Wanted { known, certificates })
     }
 
-    /// Trusts a known key, records the key of an unknown host, and refuses any other.
+    /// Trusts a known key, refuses one that differs from a known one, and does with an unknown one as
+    /// the policy says.
     ///
     /// # Errors
     ///
     /// Every [`HostKeyError`].
-    pub fn check_or_record(&self, host: &str, port: u16, key: &PublicKey) -> Result<Trust, HostKeyError> {
-        match self.check(host, port, key)? {
-            Verdict::Known => Ok(Trust::Known),
-            Verdict::Refused(error) => Err(error),
-            Verdict::Unknown => self.record(host, port, key),
+    pub fn check_or_record(&self, offer: &Offer<'_>) -> Result<Trusted, HostKeyError> {
+        let key = offer.key.public_key();
+        let offered = fingerprint(&key);
+        if let Some(approved) = offer.approved.filter(|approved| *approved != offered) {
+            let (host, approved) = (file::name(offer.host, offer.port), approved.to_owned());
+            return Err(HostKeyError::NotApproved { host, offered, approved });
         }
-    }
-
-    fn check(&self, host: &str, port: u16, key: &PublicKey) -> Result<Verdict, HostKeyError> {
-        let name = file::name(host, port);
-        let verdict = judge(&name, key, &self.matching(&name)?);
-        if matches!(verdict, Verdict::Unknown) && port != super::address::DEFAULT_PORT {
-            // As OpenSSH does: a key that is known without the port is the host's too.
-            // A revoked one is revoked at every port.
-            let without_port = judge(host, key, &self.matching(host)?);
-            if matches!(without_port, Verdict::Known | Verdict::Refused(HostKeyError::Revoked(_))) {
-                return Ok(without_port);
-            }
-        }
-        Ok(verdict)
-    }
-
-    fn matching(&self, name: &str) -> Result<Vec<Found>, HostKeyError> {
-        let mut found = Vec::new();
-        for path in self.own.iter().chain(&self.others) {
-            let Some(text) = read(path)? else { continue };
-            for (index, line) in text.lines().enumerate() {
-                match Line::parse(line) {
-                    Ok(Some(line)) if line.matches(name) => {
-                        found.push(Found { file: path.clone(), number: index + 1, line });
-                    }
-                    Ok(_) => {}
-                    Err(why) => {
-                        tracing::warn!(file = %path.display(), line = index + 1, why, "known_hosts line skipped");
-                    }
+        let found = self.lookup(offer.host, offer.port)?;
+        let trust = match found.judge(offer) {
+            Verdict::Trusted(trust) => trust,
+            Verdict::Refused(error) => return Err(error),
+            Verdict::Unknown { certified } => {
+                if let Some(why) = self.unrecorded(offer, certified) {
+                    let (host, algorithm) = (found.name, key.algorithm().to_string());
+                    return Err(HostKeyError::Unknown(Box::new(UnknownKey { host, algorithm, offered, why })));
                 }
+                self.record(offer, &key)?
             }
-        }
-        Ok(found)
+        };
+        Ok(Trusted { trust, warnings: found.warnings })
     }
 
-    fn record(&self, host: &str, port: u16, key: &PublicKey) -> Result<Trust, HostKeyError> {
-        let offered = fingerprint(key);
+    /// Why an unknown key is not to be recorded; none where it may be.
+    fn unrecorded(&self, offer: &Offer<'_>, certified: bool) -> Option<Unrecorded> {
+        match self.policy {
+            _ if offer.approved.is_some() => None,
+            HostKeyPolicy::Strict => Some(Unrecorded::Strict),
+            HostKeyPolicy::Ask => Some(Unrecorded::Unasked),
+            // OpenSSH would record it: whoever stands in between need only show no certificate.
+            HostKeyPolicy::AcceptNew => certified.then_some(Unrecorded::NotCertified),
+        }
+    }
+
+    fn lookup(&self, host: &str, port: u16) -> Result<Lookup, HostKeyError> {
+        let name = file::name(host, port);
+        let mut lookup = Lookup { name, lines: Vec::new(), without_port: Vec::new(), warnings: Vec::new() };
+        for path in self.own.iter().chain(&self.others) {
+            let Some(text) = store::read(path)? else { continue };
+            let HostLines { lines, malformed } = lines_of(&text, host, port);
+            let located = |line| Found { file: path.clone(), line };
+            lookup.lines.extend(lines.into_iter().map(located));
+            if port != DEFAULT_PORT {
+                let lines = lines_of(&text, host, DEFAULT_PORT).lines;
+                lookup.without_port.extend(lines.into_iter().map(located));
+            }
+            lookup.warnings.extend(skipped(path, &malformed));
+        }
+        Ok(lookup)
+    }
+
+    fn record(&self, offer: &Offer<'_>, key: &PublicKey) -> Result<Trust, HostKeyError> {
+        let (host, port, offered) = (offer.host, offer.port, fingerprint(key));
         let cannot = |why: String| HostKeyError::CannotRecord { host: host.into(), offered: offered.clone(), why };
         let own = self.own.as_deref().ok_or_else(|| cannot("no file is configured and there is no home".into()))?;
-        let mut file = open_own(own).map_err(|error| cannot(error.to_string()))?;
+        let line = record_line(host, port, key);
+        let line = line.ok_or_else(|| cannot("such a name cannot stand in a known_hosts file".into()))?;
+        let mut file = store::open_own(own).map_err(|error| cannot(error.to_string()))?;
         file.lock().map_err(|error| cannot(error.to_string()))?;
         // Another process may have recorded a key while this one waited for the lock.
-        match self.check(host, port, key)? {
-            Verdict::Known => return Ok(Trust::Known),
+        match self.lookup(host, port)?.judge(offer) {
+            Verdict::Trusted(trust) => return Ok(trust),
             Verdict::Refused(error) => return Err(error),
-            Verdict::Unknown => {}
+            Verdict::Unknown { .. } => {}
         }
-        append(&mut file, &file::format(host, port, key)).map_err(|error| cannot(error.to_string()))?;
+        store::append(&mut file, &line).map_err(|error| cannot(error.to_string()))?;
         tracing::info!(host, port, fingerprint = %offered, "host key recorded on first use");
-        Ok(Trust::AcceptedNew)
+        Ok(if offer.approved.is_some() { Trust::Approved } else { Trust::AcceptedNew })
     }
+}
+
+/// Malformed lines of which a warning gives the numbers.
+const SHOWN_LINES: usize = 5;
+
+fn skipped(path: &Path, malformed: &[usize]) -> Option<String> {
+    let mut numbers: Vec<_> = malformed.iter().take(SHOWN_LINES).map(ToString::to_string).collect();
+    if numbers.is_empty() {
+        return None;
+    }
+    if malformed.len() > SHOWN_LINES {
+        numbers.push("...".into());
+    }
+    let (path, numbers) = (crate::ssh::error::shown_path(path), numbers.join(", "));
+    tracing::warn!(file = %path, lines = numbers, "known_hosts lines that cannot be read were skipped");
+    Some(format!("{path}: {} lines cannot be read and were skipped (line {numbers})", malformed.len()))
 }
 
 /// A line that names the host.
 struct Found {
     file: PathBuf,
-    number: usize,
-    line: Line,
+    line: HostLine,
 }
 
-/// A revoked key is refused whatever else stands there; then an equal key is known; then any other
-/// key, of whatever type, means that this one is not the host's.
-fn judge(name: &str, key: &PublicKey, lines: &[Found]) -> Verdict {
-    let equal = |found: &&Found| found.line.key.key_data() == key.key_data();
-    let plain = || lines.iter().filter(|found| found.line.marker == Marker::None);
-    let evidence = |found: &Found| {
+/// What all files say of a host.
+struct Lookup {
+    /// The host, as known_hosts names it.
+    name: String,
+    lines: Vec<Found>,
+    /// As OpenSSH does: a key that is known without the port is the host's too.
+    without_port: Vec<Found>,
+    warnings: Vec<String>,
+}
+
+impl Lookup {
+    fn all(&self) -> impl Iterator<Item = &Found> {
+        self.lines.iter().chain(&self.without_port)
+    }
+
+    fn marked(&self, marker: Marker) -> impl Iterator<Item = &Found> {
+        self.all().filter(move |found| found.line.marker == marker)
+    }
+
+    /// A revoked key is refused whatever else stands there, with or without a port; then comes a
+    /// certificate of a known authority; then an equal key is known; then any other key, of whatever
+    /// type, means that this one is not the host's.
+    fn judge(&self, offer: &Offer<'_>) -> Verdict {
+        let key = &offer.key.public_key();
+        let certificate = offer.key.certificate();
+        let equal = |found: &&Found| found.line.key.key_data() == key.key_data();
+        let signs = |found: &&Found| certificate.is_some_and(|c| found.line.key.key_data() == c.signature_key());
+        if let Some(found) = self.marked(Marker::Revoked).find(|found| equal(found) || signs(found)) {
+            return Verdict::Refused(HostKeyError::Revoked(self.evidence(found, key)));
+        }
+        let authority = self.marked(Marker::CertAuthority).find(signs);
+        let invalid = match (authority, certificate) {
+            (Some(found), Some(certificate)) => {
+                match certificate::check(certificate, &offer.host.to_ascii_lowercase()) {
+                    Ok(()) => return Verdict::Trusted(Trust::Certified),
+                    Err(why) => Some((found, why)),
+                }
+            }
+            _ => None,
+        };
+        // As OpenSSH does: a certificate that does not help leaves the key in it.
+        let plain = || self.lines.iter().filter(|found| found.line.marker == Marker::None);
+        let mut without_port = self.without_port.iter().filter(|found| found.line.marker == Marker::None);
+        if plain().any(|found| equal(&found)) {
+            return Verdict::Trusted(Trust::Known);
+        }
+        let same = plain().find(|found| same_type(&found.line.key.algorithm(), &key.algorithm()));
+        if let Some(found) = same.or_else(|| plain().next()) {
+            let known = fingerprint(&found.line.key);
+            return Verdict::Refused(HostKeyError::Changed { found: self.evidence(found, key), known });
+        }
+        if without_port.any(|found| equal(&found)) {
+            return Verdict::Trusted(Trust::Known);
+        }
+        if let Some((found, why)) = invalid {
+            return Verdict::Refused(HostKeyError::Certificate { found: self.evidence(found, key), why });
+        }
+        Verdict::Unknown { certified: self.marked(Marker::CertAuthority).next().is_some() }
+    }
+
+    fn evidence(&self, found: &Found, key: &PublicKey) -> Box<Evidence> {
         Box::new(Evidence {
-            host: name.into(),
+            host: self.name.clone(),
             algorithm: key.algorithm().to_string(),
             offered: fingerprint(key),
             file: found.file.clone(),
-            line: found.number,
+            line: found.line.number,
         })
-    };
-    if let Some(found) = lines.iter().filter(|found| found.line.marker == Marker::Revoked).find(equal) {
-        return Verdict::Refused(HostKeyError::Revoked(evidence(found)));
-    }
-    if plain().any(|found| equal(&found)) {
-        return Verdict::Known;
-    }
-    let same = plain().find(|found| same_type(&found.line.key.algorithm(), &key.algorithm()));
-    match same.or_else(|| plain().next()) {
-        None => Verdict::Unknown,
-        Some(found) => {
-            Verdict::Refused(HostKeyError::Changed { found: evidence(found), known: fingerprint(&found.line.key) })
-        }
     }
 }
 
@@ -240,76 +288,6 @@ fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// The text of a file; none where there is no file.
-fn read(path: &Path) -> Result<Option<String>, HostKeyError> {
-    let unreadable = |why: String| HostKeyError::Unreadable { file: path.into(), why };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error.to_string())),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(unreadable(format!("it is larger than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-fn open_own(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        create_private_folder(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Appends one line in one write, after mending a last line that was cut off.
-fn append(file: &mut File, line: &str) -> io::Result<()> {
-    let mut text = String::new();
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != [b'\n'] {
-            text.push('\n');
-        }
-    }
-    text.push_str(line);
-    text.push('\n');
-    file.write_all(text.as_bytes())?;
-    file.sync_data()
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-
-    #[test]
-    fn a_key_that_is_revoked_without_a_port_is_revoked_at_every_port() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("known_hosts");
-        fs::write(&own, format!("@revoked h {KEY}\n")).unwrap();
-        let key = PublicKey::from_openssh(KEY).unwrap();
-        let known_hosts = KnownHosts { own: Some(own.clone()), others: Vec::new() };
-        for port in [22, 2222] {
-            let refused = known_hosts.check_or_record("h", port, &key);
-            assert!(matches!(refused, Err(HostKeyError::Revoked(_))), "{port}: {refused:?}");
-        }
-        assert_eq!(fs::read_to_string(&own).unwrap().lines().count(), 1, "nothing was recorded");
-    }
-}
+mod tests;

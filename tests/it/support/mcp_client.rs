@@ -3,6 +3,7 @@
 //! Below it, [`RawStdio`] and [`HttpServer::post`] send what no well-behaved client would.
 
 mod http;
+mod human;
 mod process;
 mod sse;
 mod stdio;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use super::wait::bounded;
 
 pub(crate) use http::{HttpReply, HttpServer};
+pub(crate) use human::{Does, Human};
 pub(crate) use process::{ServerProcess, run};
 pub(crate) use stdio::RawStdio;
 
@@ -65,7 +67,7 @@ impl From<CallToolResult> for ToolAnswer {
 
 /// An MCP client after the handshake. Calls may run at the same time.
 pub(crate) struct McpClient {
-    service: RunningService<RoleClient, ()>,
+    service: RunningService<RoleClient, Human>,
     /// The server behind stdio; an HTTP server is shared and owned by the test.
     process: Option<ServerProcess>,
     _relay: Option<http::UnixRelay>,
@@ -75,6 +77,35 @@ impl McpClient {
     /// Starts `ssh-mcp-stdio` with these variables and initializes.
     pub(crate) async fn stdio(env: &[(&str, &str)]) -> Self {
         Self::stdio_as(env, ClientLifecycleMode::Initialize).await
+    }
+
+    /// The same, with a person who answers; in the newer era where `newer` is set.
+    pub(crate) async fn stdio_with(env: &[(&str, &str)], human: &Human, newer: bool) -> Self {
+        let mut process = ServerProcess::stdio(env);
+        let transport = (process.take_stdout(), process.take_stdin());
+        let service = serve(transport, era(newer), human.clone()).await;
+        Self { service, process: Some(process), _relay: None }
+    }
+
+    /// As [`McpClient::stdio_with`], on `/mcp`.
+    pub(crate) async fn http_with(server: &HttpServer, human: &Human, newer: bool) -> Self {
+        let relay = http::UnixRelay::start(server.port());
+        let uri = format!("http://127.0.0.1:{}/mcp", server.port());
+        let transport = StreamableHttpClientTransport::from_unix_socket(&relay.socket(), uri);
+        Self { service: serve(transport, era(newer), human.clone()).await, process: None, _relay: Some(relay) }
+    }
+
+    /// As [`McpClient::stdio_with`], on `GET /sse`, which has the older era only.
+    pub(crate) async fn sse_with(server: &HttpServer, human: &Human) -> Self {
+        let transport = bounded("the event stream", sse::connect(server.port())).await;
+        let service = serve(transport, ClientLifecycleMode::Initialize, human.clone()).await;
+        Self { service, process: None, _relay: None }
+    }
+
+    /// Calls a tool and lets the person answer what is asked meanwhile, in either era.
+    pub(crate) async fn call_and_answer(&self, tool: &str, arguments: Value) -> ToolAnswer {
+        let answer = tokio::time::timeout(CALL_BOUND, self.service.call_tool(parameters(tool, arguments))).await;
+        answer.unwrap_or_else(|_| panic!("{tool}: no answer")).unwrap_or_else(|error| panic!("{tool}: {error}")).into()
     }
 
     /// The same, in a network namespace.
@@ -100,7 +131,11 @@ impl McpClient {
     /// `GET /sse` with `POST /message`.
     pub(crate) async fn sse(server: &HttpServer) -> Self {
         let transport = bounded("the event stream", sse::connect(server.port())).await;
-        Self { service: serve(transport, ClientLifecycleMode::Initialize).await, process: None, _relay: None }
+        Self {
+            service: serve(transport, ClientLifecycleMode::Initialize, Human::default()).await,
+            process: None,
+            _relay: None,
+        }
     }
 
     async fn stdio_as(env: &[(&str, &str)], lifecycle: ClientLifecycleMode) -> Self {
@@ -109,14 +144,14 @@ impl McpClient {
 
     async fn over(mut process: ServerProcess, lifecycle: ClientLifecycleMode) -> Self {
         let transport = (process.take_stdout(), process.take_stdin());
-        Self { service: serve(transport, lifecycle).await, process: Some(process), _relay: None }
+        Self { service: serve(transport, lifecycle, Human::default()).await, process: Some(process), _relay: None }
     }
 
     async fn http_as(server: &HttpServer, lifecycle: ClientLifecycleMode) -> Self {
         let relay = http::UnixRelay::start(server.port());
         let uri = format!("http://127.0.0.1:{}/mcp", server.port());
         let transport = StreamableHttpClientTransport::from_unix_socket(&relay.socket(), uri);
-        Self { service: serve(transport, lifecycle).await, process: None, _relay: Some(relay) }
+        Self { service: serve(transport, lifecycle, Human::default()).await, process: None, _relay: Some(relay) }
     }
 
     /// Calls a tool; panics where the answer is a JSON-RPC error and not a tool's result.
@@ -169,11 +204,15 @@ fn discover() -> ClientLifecycleMode {
     ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
 }
 
-async fn serve<T, E, A>(transport: T, lifecycle: ClientLifecycleMode) -> RunningService<RoleClient, ()>
+fn era(newer: bool) -> ClientLifecycleMode {
+    if newer { discover() } else { ClientLifecycleMode::Initialize }
+}
+
+async fn serve<T, E, A>(transport: T, lifecycle: ClientLifecycleMode, human: Human) -> RunningService<RoleClient, Human>
 where
     T: IntoTransport<RoleClient, E, A>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let service = bounded("the handshake", ().serve_with_lifecycle(transport, lifecycle)).await;
+    let service = bounded("the handshake", human.serve_with_lifecycle(transport, lifecycle)).await;
     service.expect("the handshake succeeds")
 }

@@ -1,4 +1,4 @@
-//! The known_hosts format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+//! The known_hosts format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), read as OpenSSH 9.2 reads it.
 
 use data_encoding::BASE64;
 use ring::hmac;
@@ -6,19 +6,72 @@ use russh::keys::PublicKey;
 
 use crate::ssh::client::address::DEFAULT_PORT;
 
-/// One line.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) marker: Marker,
-    hosts: Hosts,
-    pub(super) key: PublicKey,
+/// Bytes of the salt of a hashed name, as OpenSSH insists.
+const SALT_BYTES: usize = 20;
+/// Bytes of one pattern; OpenSSH gives up on a list with a longer one.
+const MAX_PATTERN_BYTES: usize = 1_022;
+
+/// What the marker of a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// Nothing: the key is one of the host's.
+    None,
+    /// `@revoked`: the key is never trusted.
+    Revoked,
+    /// `@cert-authority`: the key signs certificates of hosts.
+    CertAuthority,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Marker {
-    None,
-    Revoked,
-    CertAuthority,
+/// A line of a known_hosts file that names a host.
+#[derive(Clone, Debug)]
+pub struct HostLine {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Its marker.
+    pub marker: Marker,
+    /// Its key.
+    pub key: PublicKey,
+}
+
+/// What a known_hosts file says of a host.
+#[derive(Clone, Debug, Default)]
+pub struct HostLines {
+    /// The lines that name it, in their order.
+    pub lines: Vec<HostLine>,
+    /// Lines that cannot be read, whomever they name.
+    pub malformed: Vec<usize>,
+}
+
+/// Finds the lines that name the host at this port.
+#[must_use]
+pub fn lines_of(text: &[u8], host: &str, port: u16) -> HostLines {
+    find(text, &name(host, port))
+}
+
+/// As [`lines_of`], of a host as [`name`] writes it.
+pub(super) fn find(text: &[u8], name: &str) -> HostLines {
+    let mut found = HostLines::default();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        match Line::parse(&String::from_utf8_lossy(line)) {
+            Ok(Some(Line { marker, hosts, key })) if hosts.contain(name) => {
+                found.lines.push(HostLine { number: index + 1, marker, key });
+            }
+            Ok(_) => {}
+            Err(why) => {
+                tracing::debug!(line = index + 1, why, "known_hosts line skipped");
+                found.malformed.push(index + 1);
+            }
+        }
+    }
+    found
+}
+
+/// One line.
+#[derive(Debug)]
+struct Line {
+    marker: Marker,
+    hosts: Hosts,
+    key: PublicKey,
 }
 
 #[derive(Debug)]
@@ -35,47 +88,54 @@ pub(super) fn name(host: &str, port: u16) -> String {
     if port == DEFAULT_PORT { host } else { format!("[{host}]:{port}") }
 }
 
-/// The line that records a key.
-pub(super) fn format(host: &str, port: u16, key: &PublicKey) -> String {
+/// The line that records a key; none for a host whose name would mean something else there: a
+/// pattern, a list, a marker, a comment, another line.
+#[must_use]
+pub fn record_line(host: &str, port: u16, key: &PublicKey) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:%".contains(c);
+    if host.is_empty() || !host.chars().all(plain) {
+        return None;
+    }
     let mut key = key.clone();
     key.set_comment("");
-    format!("{} {}", name(host, port), key.to_openssh().unwrap_or_default().trim())
+    let key = key.to_openssh().ok()?;
+    Some(format!("{} {}", name(host, port), key.trim()))
 }
 
 impl Line {
     /// Reads a line; none for an empty line or a comment.
-    pub(super) fn parse(line: &str) -> Result<Option<Self>, &'static str> {
-        let line = line.trim_matches([' ', '\t', '\r']);
+    fn parse(line: &str) -> Result<Option<Self>, &'static str> {
+        let line = line.trim_start_matches([' ', '\t']).trim_end_matches([' ', '\t', '\r']);
         if line.is_empty() || line.starts_with('#') {
             return Ok(None);
         }
-        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
-        let mut first = fields.next().unwrap_or_default();
-        let marker = match first {
-            "@revoked" => Marker::Revoked,
-            "@cert-authority" => Marker::CertAuthority,
-            other if other.starts_with('@') => return Err("unknown marker"),
-            _ => Marker::None,
-        };
-        if marker != Marker::None {
-            first = fields.next().ok_or("no host")?;
-        }
-        let hosts = Hosts::parse(first)?;
+        let (marker, rest) = marker(line)?;
+        let mut fields = rest.split([' ', '\t']).filter(|field| !field.is_empty());
+        let hosts = Hosts::parse(fields.next().ok_or("no host")?)?;
         let (Some(algorithm), Some(blob)) = (fields.next(), fields.next()) else { return Err("no key") };
         let key = PublicKey::from_openssh(&format!("{algorithm} {blob}")).map_err(|_| "unreadable key")?;
         Ok(Some(Self { marker, hosts, key }))
     }
+}
 
-    /// Whether the line speaks of `name`, as [`name`] writes it.
-    pub(super) fn matches(&self, name: &str) -> bool {
-        match &self.hosts {
-            Hosts::Hashed { salt, hash } => {
-                let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
-                hmac::verify(&key, name.as_bytes(), hash).is_ok()
-            }
-            Hosts::Patterns(patterns) => matches_list(patterns, name),
-        }
+/// Takes the marker off a line.
+fn marker(line: &str) -> Result<(Marker, &str), &'static str> {
+    if !line.starts_with('@') {
+        return Ok((Marker::None, line));
     }
+    let (word, rest) = line.split_once([' ', '\t']).ok_or("no host")?;
+    let rest = rest.trim_start_matches([' ', '\t']);
+    let marker = match word {
+        "@revoked" => Marker::Revoked,
+        // OpenSSH takes the marker to end at the first space of the line, if there is any. Where
+        // that makes it read nothing, no authority is trusted here either; a revocation counts.
+        "@cert-authority" if line.find(' ').is_some_and(|space| space > word.len()) => {
+            return Err("no space after the marker");
+        }
+        "@cert-authority" => Marker::CertAuthority,
+        _ => return Err("unknown marker"),
+    };
+    if rest.starts_with('@') { Err("two markers") } else { Ok((marker, rest)) }
 }
 
 impl Hosts {
@@ -88,7 +148,19 @@ impl Hosts {
             return Err("unknown hash");
         };
         let decode = |text: &str| BASE64.decode(text.as_bytes()).map_err(|_| "unreadable hash");
-        Ok(Hosts::Hashed { salt: decode(salt)?, hash: decode(hash)? })
+        let (salt, hash) = (decode(salt)?, decode(hash)?);
+        if salt.len() == SALT_BYTES { Ok(Hosts::Hashed { salt, hash }) } else { Err("unreadable hash") }
+    }
+
+    /// Whether they name `name`, as [`name`] writes it.
+    fn contain(&self, name: &str) -> bool {
+        match self {
+            Hosts::Hashed { salt, hash } => {
+                let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+                hmac::verify(&key, name.as_bytes(), hash).is_ok()
+            }
+            Hosts::Patterns(patterns) => matches_list(patterns, name),
+        }
     }
 }
 
@@ -96,10 +168,16 @@ impl Hosts {
 fn matches_list(patterns: &[String], name: &str) -> bool {
     let mut matched = false;
     for pattern in patterns {
-        match pattern.strip_prefix('!') {
-            Some(negated) if glob(negated.as_bytes(), name.as_bytes()) => return false,
-            Some(_) => {}
-            None => matched |= glob(pattern.as_bytes(), name.as_bytes()),
+        let (negated, pattern) = match pattern.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, pattern.as_str()),
+        };
+        if pattern.len() > MAX_PATTERN_BYTES {
+            return false;
+        }
+        match (glob(pattern.as_bytes(), name.as_bytes()), negated) {
+            (true, true) => return false,
+            (found, _) => matched |= found,
         }
     }
     matched
@@ -138,7 +216,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
     fn matches(hosts: &str, name: &str) -> bool {
-        Line::parse(&format!("{hosts} {KEY} comment")).unwrap().unwrap().matches(name)
+        Line::parse(&format!("{hosts} {KEY} comment")).unwrap().unwrap().hosts.contain(name)
     }
 
     #[test]

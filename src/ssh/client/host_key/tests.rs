@@ -1,0 +1,67 @@
+use std::fs;
+
+use super::*;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+fn only(own: &Path, policy: HostKeyPolicy) -> KnownHosts {
+    KnownHosts { own: Some(own.to_owned()), others: Vec::new(), policy }
+}
+
+fn check(known_hosts: &KnownHosts, host: &str, port: u16, approved: Option<&str>) -> Result<Trusted, HostKeyError> {
+    let key = PublicKey::from_openssh(KEY).unwrap().into();
+    known_hosts.check_or_record(&Offer { host, port, key: &key, approved })
+}
+
+#[test]
+fn a_key_that_is_revoked_without_a_port_is_revoked_at_every_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("known_hosts");
+    fs::write(&own, format!("@revoked h {KEY}\n")).unwrap();
+    for port in [22, 2222] {
+        let refused = check(&only(&own, HostKeyPolicy::AcceptNew), "h", port, None);
+        assert!(matches!(refused, Err(HostKeyError::Revoked(_))), "{port}: {refused:?}");
+    }
+    assert_eq!(fs::read_to_string(&own).unwrap().lines().count(), 1, "nothing was recorded");
+}
+
+#[test]
+fn a_name_that_would_mean_something_else_in_the_file_is_never_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("known_hosts");
+    let offered = fingerprint(&PublicKey::from_openssh(KEY).unwrap());
+    let newlines = ["\n", "\r\n", "\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}", "\0"];
+    let injected = newlines.map(|newline| format!("h{newline}bank {KEY}"));
+    let others =
+        ["", "*", "h*", "h?", "!h", "a,b", "h h", "h\tb", "#h", "@revoked", "@cert-authority *", "|1|a|b", "[h]"];
+    for host in injected.iter().map(String::as_str).chain(others) {
+        for (policy, approved) in [(HostKeyPolicy::AcceptNew, None), (HostKeyPolicy::Ask, Some(offered.as_str()))] {
+            for port in [22, 2222] {
+                let refused = check(&only(&own, policy), host, port, approved);
+                assert!(matches!(refused, Err(HostKeyError::CannotRecord { .. })), "{host:?}: {refused:?}");
+            }
+        }
+    }
+    assert!(!own.exists(), "nothing was written");
+}
+
+#[test]
+fn approval_is_for_one_key_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("known_hosts");
+    let known_hosts = only(&own, HostKeyPolicy::Ask);
+    let refused = check(&known_hosts, "h", 22, Some("SHA256:another"));
+    assert!(matches!(refused, Err(HostKeyError::NotApproved { .. })), "{refused:?}");
+    assert!(!own.exists(), "nothing was written");
+    // Nor does it make good what a file speaks against.
+    let offered = fingerprint(&PublicKey::from_openssh(KEY).unwrap());
+    let other = KEY.replace("JdD7y3a", "KdD7y3a");
+    for (line, code) in
+        [(format!("h {other}\n"), "host_key_changed"), (format!("@revoked * {KEY}\n"), "host_key_revoked")]
+    {
+        fs::write(&own, &line).unwrap();
+        let refused = check(&known_hosts, "h", 22, Some(&offered)).unwrap_err();
+        assert_eq!(crate::error::Explain::code(&refused).as_str(), code);
+        assert_eq!(fs::read_to_string(&own).unwrap(), line);
+    }
+}
