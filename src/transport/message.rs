@@ -113,6 +113,10 @@ fn refuse(bytes: &[u8]) -> Refused {
     if object.contains_key("id") && id.is_none() {
         return Refused::invalid_request(None, "id must be a string or an integer");
     }
+    let is_request = id.is_some() && object.get("method").is_some_and(Value::is_string);
+    if is_request && object.get("params").is_some_and(|params| !params.is_object()) {
+        return Refused::new(id, ErrorCode::INVALID_PARAMS, "params must be an object");
+    }
     Refused::invalid_request(id, "not a JSON-RPC request")
 }
 

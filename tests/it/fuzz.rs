@@ -13,10 +13,15 @@ use proptest::{
     test_runner::{Config, TestError, TestRunner},
 };
 
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod address;
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod control;
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod envelope;
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod output_buffer;
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod runtime;
 
 use runtime::block_on;

@@ -247,15 +247,4 @@ mod tests {
             assert!(text.len() <= bytes.len() * 6 && incomplete_sequence(&bytes) <= HELD_BYTES);
         }
     }
-
-    #[test]
-    fn the_work_is_linear_in_hostile_bytes() {
-        let started = std::time::Instant::now();
-        for piece in
-            ["\u{1b}]", "\u{1b}", "\u{1b}[1;", "\u{1b}]0;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "\u{202e}"]
-        {
-            let _ = neutralise(piece.repeat((1 << 20) / piece.len()).as_bytes());
-        }
-        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
-    }
 }
