@@ -37,8 +37,8 @@ impl Run {
     fn new(kind: u8, directory: std::path::PathBuf) -> Self {
         let mib = u64::from(kind >> 2 & 1);
         let (store, keeps): (Arc<SpillStore>, _) = match kind & 3 {
-            0 => (SpillStore::off(), None),
-            1 => (SpillStore::new(Some(directory), mib << 20, 64 << 20), Some(0)),
+            1 => (SpillStore::off(), None),
+            2 => (SpillStore::new(Some(directory), mib << 20, 64 << 20), Some(0)),
             _ => (SpillStore::new(Some(directory), 64 << 20, 64 << 20), Some(MOST)),
         };
         Self { output: OutputBuffer::new(store), settles: true, keeps, stdout: Vec::new(), stderr: Vec::new() }
@@ -47,7 +47,8 @@ impl Run {
     async fn step(&mut self, what: u8, number: u16, detail: u8) {
         let source = if what & 0x80 == 0 { Source::Stdout } else { Source::Stderr };
         match what & 0x0f {
-            0..=5 => self.append(source, usize::from(number) + 1, detail).await,
+            0..=2 => self.append(source, usize::from(number) + 1, detail).await,
+            3..=5 => self.append(source, usize::from(number) * 16, detail).await,
             6 => self.append(source, usize::from(number % 9), detail).await,
             7 => self.settles = detail & 1 == 0,
             8..=11 => self.read(source, u64::from(number) * (u64::from(detail) + 1) / 4, number).await,
