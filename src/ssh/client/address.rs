@@ -114,10 +114,11 @@ fn check_v6(host: &str) -> bool {
         })
 }
 
-/// The input as an error may show it: escaped, its first 60 characters, and at most 120 of text.
+/// The input as an error may show it: escaped, its first 60 characters, and at most 80 of text, so that two of them,
+/// quoted once more, leave room for what is said about them.
 pub(crate) fn shorten(input: &str) -> String {
     const SHOWN: usize = 60;
-    const TEXT: usize = 120;
+    const TEXT: usize = 80;
     let (mut shown, mut length) = (String::new(), 0);
     for (count, c) in input.chars().enumerate() {
         let escaped: String = escape(c).collect();
@@ -211,5 +212,9 @@ mod tests {
         assert!(matches!(parse_target("@h", None), Err(Error::InvalidUsername { .. })));
         assert!(matches!(parse_target("h", None), Err(Error::MissingUsername)));
         assert!(matches!(parse_target("a@h", Some("b")), Err(Error::ConflictingUsernames { .. })));
+        for piece in ["\u{fffd}", "\u{10ffff}", "\"", "\\", "x"] {
+            let error = parse_target(&format!("{}@h", piece.repeat(500)), Some(&piece.repeat(501))).unwrap_err();
+            assert!(error.to_string().chars().count() <= 300, "{error}");
+        }
     }
 }
