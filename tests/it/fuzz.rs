@@ -72,6 +72,7 @@ fn inputs(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     parts.prop_map(|parts| parts.concat())
 }
 
+#[expect(clippy::print_stdout, reason = "who fuzzes for long wants to know how often")]
 fn run(name: &str, least: u32, words: &'static [&'static str], check: fn(&[u8])) {
     let asked = std::env::var("SSH_MCP_FUZZ_SECS").ok();
     let time = asked.map_or(TIME, |secs| Duration::from_secs(secs.parse().expect("seconds")));

@@ -245,6 +245,5 @@ async fn probe_tools(third: usize) {
         let twice = probe.call(name, "{\"x\":1,\"x\":2}").await;
         assert_eq!(twice["error"]["code"], -32600, "{name}: {twice}");
     }
-    println!("{calls} calls");
     assert!(calls > 400, "{calls} calls");
 }
