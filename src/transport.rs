@@ -2,6 +2,7 @@
 //!
 //! - [`stdio`]: one client, JSON-RPC lines.
 //! - [`http`]: many clients: `/mcp`, `/sse` with `/message`, `/health`.
+//! - [`message`]: JSON-RPC envelopes, read and refused the same way by both.
 //! - [`logging`]: where log lines go, and what never gets into them.
 //!
 //! A transport carries messages between clients and an rmcp [`ServerHandler`]. It knows no tool and no SSH; of the rest
@@ -24,7 +25,7 @@ mod channel;
 mod guard;
 pub mod http;
 pub mod logging;
-mod message;
+pub mod message;
 mod sessions;
 mod sse;
 pub mod stdio;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::schema::Object;
-use crate::error::{Code, Details, Explain};
+use crate::{
+    error::{Code, Details, Explain},
+    ssh::output::acts_or_hides,
+};
 
 /// Characters that a message, or a hint, has at most. A net: errors are written to be shorter.
 const TEXT_LIMIT: usize = 300;
@@ -78,5 +81,14 @@ pub fn clip(text: &str, limit: usize) -> String {
 #[must_use]
 pub fn shown(text: &str) -> String {
     // Escaping lengthens; what is shown stays bounded all the same.
-    clip(&format!("{:?}", clip(text, SHOWN_LIMIT)), 3 * SHOWN_LIMIT)
+    clip(&format!("\"{}\"", escaped(&clip(text, SHOWN_LIMIT))), 3 * SHOWN_LIMIT)
+}
+
+/// The text as Rust writes it, and without what Rust takes for printable though nobody sees it, such as U+3164.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.escape_debug() {
+        if acts_or_hides(c) { escaped.extend(c.escape_unicode()) } else { escaped.push(c) }
+    }
+    escaped
 }

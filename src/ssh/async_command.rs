@@ -53,13 +53,13 @@ impl CommandSpec {
     pub fn new(command: String, cwd: Option<String>, stdin: Option<String>, timeout: Duration) -> Result<Self, Error> {
         let stdin = stdin.unwrap_or_default();
         if command.trim().is_empty() {
-            return Err(Error::InvalidCommand { what: "command is empty" });
+            return Err(Error::InvalidCommand { field: "command", why: "is empty" });
         }
         if command.contains('\0') {
-            return Err(Error::InvalidCommand { what: "command holds a NUL character" });
+            return Err(Error::InvalidCommand { field: "command", why: "holds a NUL character" });
         }
         if cwd.as_ref().is_some_and(|cwd| cwd.contains(['\0', '\n', '\r'])) {
-            return Err(Error::InvalidCommand { what: "cwd holds a NUL or a line break" });
+            return Err(Error::InvalidCommand { field: "cwd", why: "holds a NUL or a line break" });
         }
         check_length("command", command.len(), MAX_COMMAND_BYTES)?;
         check_length("stdin", stdin.len(), MAX_STDIN_BYTES)?;
@@ -217,8 +217,10 @@ impl Command {
             Err(NotOpened::Failed(error)) => return self.failed(error),
         };
         if shell.is_none() && spec.cwd.is_some() {
-            return self
-                .failed(Error::InvalidCommand { what: "cwd cannot be used on this host: its shell is unknown" });
+            return self.failed(Error::InvalidCommand {
+                field: "cwd",
+                why: "cannot be used on this host: its shell is unknown",
+            });
         }
         let preamble = Preamble::new(shell, spec.cwd.as_deref());
         let bytes = spec.command.len() + preamble.as_ref().map_or(0, Preamble::len);

@@ -41,8 +41,8 @@ pub enum Error {
     InvalidName { field: &'static str, value: String },
     #[error("another live session is named {name:?}: {session_id}")]
     NameInUse { name: String, session_id: SessionId },
-    #[error("{what}")]
-    InvalidCommand { what: &'static str },
+    #[error("{field} {why}")]
+    InvalidCommand { field: &'static str, why: &'static str },
     #[error("{field} is {bytes} bytes long; at most {limit} are taken")]
     TooLong { field: &'static str, bytes: usize, limit: usize },
     #[error("directory {directory:?} does not exist on {target} or cannot be entered; nothing was run")]
@@ -232,7 +232,10 @@ impl Explain for Error {
             | Error::ConnectionLost { target, .. }
             | Error::ChannelRefused { target, .. }
             | Error::NoSuchDirectory { target, .. } => target_details(details, target),
-            Error::TooLong { limit, .. } => details.number("limit", *limit as u64),
+            Error::TooLong { field, limit, .. } => details.text("argument", field).number("limit", *limit as u64),
+            Error::InvalidAddress { .. } => details.text("argument", "address"),
+            Error::InvalidUsername { .. } | Error::MissingUsername => details.text("argument", "username"),
+            Error::InvalidName { field, .. } | Error::InvalidCommand { field, .. } => details.text("argument", field),
             _ => details,
         }
     }
@@ -253,6 +256,11 @@ impl Error {
                 "Use 1 to 64 printable characters that do not look like a session_id, or leave it out."
             }
             Error::NameInUse { .. } => "Use another name, or reuse that session.",
+            Error::InvalidCommand { field: "command", .. } => {
+                "Give a command line of 1 to 120000 bytes without NUL; binary data goes through stdin as base64."
+            }
+            Error::InvalidCommand { .. } => "Give the path of a directory, on one line, or leave out cwd.",
+            Error::TooLong { field: "cwd", .. } => "Give a shorter path, or leave out cwd and change to it in command.",
             Error::TooLong { field: "command", .. } => {
                 "Send the text in stdin, for example command \"sh -s\" or \"cat > path\"."
             }

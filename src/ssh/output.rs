@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use self::{
+    control::{acts_or_hides, neutralise},
     form::Form,
     line::{LINE_CHARS, Latest},
     pattern::{MAX_PATTERN_BYTES, Pattern, PatternError},

@@ -2,6 +2,8 @@
 //!
 //! rmcp drops garbage without a reply on stdio and answers it with plain text on HTTP, so the envelope is checked here.
 
+mod names;
+
 use rmcp::{
     ErrorData,
     model::{ClientJsonRpcMessage, ClientRequest, CustomRequest, ErrorCode, RequestId, ServerJsonRpcMessage},
@@ -32,7 +34,7 @@ const KNOWN_METHODS: &[&str] = &[
 
 /// Bytes that are no message, and the answer that they get.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     /// The request that is refused; none where it cannot be read.
     id: Option<RequestId>,
     /// The answer.
@@ -55,15 +57,24 @@ impl Refused {
     }
 
     /// The wire form. rmcp would leave the `id` out where JSON-RPC wants it null.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         json!({"jsonrpc": "2.0", "id": self.id, "error": self.error}).to_string().into_bytes()
     }
 }
 
 /// Reads one message.
-pub(super) fn parse(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Refused> {
+///
+/// # Errors
+///
+/// What the sender is answered: -32700 for what is no JSON, -32600 for what is no request, or could be
+/// read as one in two ways, -32602 for a known method with parameters that do not fit it.
+pub fn parse(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Refused> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let message = serde_json::from_slice(bytes).map_err(|_| refuse(bytes))?;
+    if names::twice(bytes).anywhere {
+        return Err(refuse(bytes));
+    }
     if let ClientJsonRpcMessage::Request(request) = &message
         && let ClientRequest::CustomRequest(unknown) = &request.request
         && KNOWN_METHODS.contains(&unknown.method.as_str())
@@ -91,12 +102,20 @@ fn refuse(bytes: &[u8]) -> Refused {
         Ok(_) => return Refused::invalid_request(None, "a request is a JSON object"),
         Err(_) => return Refused::parse_error("not valid JSON"),
     };
-    let id = object.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
+    let twice = names::twice(bytes);
+    let id = object.get("id").filter(|_| !twice.id).and_then(|id| serde_json::from_value(id.clone()).ok());
+    if twice.anywhere {
+        return Refused::invalid_request(id, "a member name stands twice in one object: send each once");
+    }
     if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Refused::invalid_request(id, "jsonrpc must be \"2.0\"");
     }
     if object.contains_key("id") && id.is_none() {
         return Refused::invalid_request(None, "id must be a string or an integer");
+    }
+    let is_request = id.is_some() && object.get("method").is_some_and(Value::is_string);
+    if is_request && object.get("params").is_some_and(|params| !params.is_object()) {
+        return Refused::new(id, ErrorCode::INVALID_PARAMS, "params must be an object");
     }
     Refused::invalid_request(id, "not a JSON-RPC request")
 }
@@ -142,6 +161,15 @@ mod tests {
     fn a_known_method_with_malformed_params_is_not_called_unknown() {
         let answer = refusal(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}"#);
         assert!(answer.contains("-32602") && answer.contains("\"id\":1"), "{answer}");
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        let twice = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_execute","arguments":{"command":"true","c\u006fmmand":"rm"}}}"#;
+        let answer = refusal(twice.as_bytes());
+        assert!(answer.contains("-32600") && answer.contains("\"id\":1") && answer.contains("twice"), "{answer}");
+        let answer = refusal(br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#);
+        assert!(answer.contains("-32600") && answer.contains("\"id\":null"), "{answer}");
     }
 
     #[test]

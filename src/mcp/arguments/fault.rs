@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Code, Detail, Details},
-    mcp::failure::{Failure, clip, shown},
+    mcp::failure::{Failure, clip, escaped, shown},
 };
 
 /// Characters that a refusal has at most.
@@ -30,7 +30,7 @@ pub struct Fault {
 impl Fault {
     /// A fault of `argument`; `message` and `hint` never hold a secret.
     pub(super) fn new(code: Code, argument: &str, message: String, hint: impl Into<String>) -> Self {
-        let argument = clip(&argument.escape_debug().to_string(), 60);
+        let argument = clip(&escaped(&clip(argument, 60)), 60);
         Self { code, argument, message, hint: hint.into(), did_you_mean: None, limits: None, allowed: Vec::new() }
     }
 

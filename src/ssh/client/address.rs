@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use super::Target;
-use crate::ssh::Error;
+use crate::ssh::{Error, output::acts_or_hides};
 
 /// Port where none is given (RFC 4253, section 4).
 pub const DEFAULT_PORT: u16 = 22;
@@ -58,7 +58,8 @@ fn choose_username(in_address: Option<&str>, given: Option<&str>) -> Result<Stri
 }
 
 fn check_username(name: &str) -> Result<String, Error> {
-    let allowed = |c: char| c.is_alphanumeric() || "._-+@\\$".contains(c);
+    // Unicode counts some characters that nobody sees as letters, such as U+3164.
+    let allowed = |c: char| c.is_alphanumeric() && !acts_or_hides(c) || "._-+@\\$".contains(c);
     if name.is_empty() || name.len() > MAX_USERNAME_BYTES || name.starts_with('-') || !name.chars().all(allowed) {
         return Err(Error::InvalidUsername { username: shorten(name) });
     }
@@ -113,12 +114,20 @@ fn check_v6(host: &str) -> bool {
         })
 }
 
-/// The input as an error may show it: escaped, at most 60 characters.
+/// The input as an error may show it: escaped, its first 60 characters, and at most 80 of text, so that two of them,
+/// quoted once more, leave room for what is said about them.
 pub(crate) fn shorten(input: &str) -> String {
     const SHOWN: usize = 60;
-    let mut shown: String = input.chars().take(SHOWN).flat_map(escape).collect();
-    if input.chars().nth(SHOWN).is_some() {
-        shown.push('…');
+    const TEXT: usize = 80;
+    let (mut shown, mut length) = (String::new(), 0);
+    for (count, c) in input.chars().enumerate() {
+        let escaped: String = escape(c).collect();
+        length += escaped.len();
+        if count == SHOWN || length > TEXT {
+            shown.push('…');
+            break;
+        }
+        shown.push_str(&escaped);
     }
     shown
 }
@@ -132,7 +141,7 @@ pub(crate) fn shorten_list(names: &[String]) -> String {
 
 /// Escapes what could change a terminal or the reading direction of a line.
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let plain = c == ' ' || c.is_alphanumeric() || c.is_ascii_graphic();
+    let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() && !acts_or_hides(c);
     let escaped = (!plain).then(|| c.escape_unicode());
     plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
 }
@@ -203,5 +212,9 @@ mod tests {
         assert!(matches!(parse_target("@h", None), Err(Error::InvalidUsername { .. })));
         assert!(matches!(parse_target("h", None), Err(Error::MissingUsername)));
         assert!(matches!(parse_target("a@h", Some("b")), Err(Error::ConflictingUsernames { .. })));
+        for piece in ["\u{fffd}", "\u{10ffff}", "\"", "\\", "x"] {
+            let error = parse_target(&format!("{}@h", piece.repeat(500)), Some(&piece.repeat(501))).unwrap_err();
+            assert!(error.to_string().chars().count() <= 300, "{error}");
+        }
     }
 }

@@ -21,7 +21,8 @@ const HELD_BYTES: usize = 256;
 /// The text of `bytes` with nothing in it that acts on a terminal or hides from a reader.
 ///
 /// `\r\n` is a line end; so is a lone `\r`, which would overwrite what stands before it.
-pub(super) fn neutralise(bytes: &[u8]) -> String {
+#[must_use]
+pub fn neutralise(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
     loop {
@@ -51,7 +52,8 @@ pub(super) fn incomplete_sequence(bytes: &[u8]) -> usize {
             Scan::Nothing => 1,
         };
     }
-    usize::from(bytes.ends_with(b"\r"))
+    // However many there are, a line end that may follow makes one line end of them.
+    bytes[begin..].iter().rev().take_while(|byte| **byte == b'\r').count()
 }
 
 /// What begins with an ESC.
@@ -143,7 +145,8 @@ fn push(text: &mut String, c: char) {
 /// Control characters, and what Unicode calls default-ignorable (`Default_Ignorable_Code_Point`, Unicode 16): bidi
 /// controls, zero-width characters, tags and variation selectors, but for the two that choose between text and emoji.
 /// Line and paragraph separators are no line ends to most readers.
-const fn acts_or_hides(c: char) -> bool {
+#[must_use]
+pub const fn acts_or_hides(c: char) -> bool {
     matches!(c,
         '\0'..='\x08' | '\x0b'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}'
         | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -212,6 +215,7 @@ mod tests {
         }
         assert_eq!(incomplete_sequence(b"\x1b[31m\x1b]0;t\x07x"), 0);
         assert_eq!(incomplete_sequence(b"line\r"), 1);
+        assert_eq!(incomplete_sequence(b"line\r\r"), 2, "a line end may follow both");
         assert_eq!(incomplete_sequence(format!("\u{1b}]0;{}", "p".repeat(300)).as_bytes()), 0);
     }
 
@@ -242,16 +246,5 @@ mod tests {
             assert!(!text.contains(['\u{1b}', '\r', '\u{7}', '\u{9b}', '\u{202e}']), "{bytes:?}: {text:?}");
             assert!(text.len() <= bytes.len() * 6 && incomplete_sequence(&bytes) <= HELD_BYTES);
         }
-    }
-
-    #[test]
-    fn the_work_is_linear_in_hostile_bytes() {
-        let started = std::time::Instant::now();
-        for piece in
-            ["\u{1b}]", "\u{1b}", "\u{1b}[1;", "\u{1b}]0;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "\u{202e}"]
-        {
-            neutralise(piece.repeat((1 << 20) / piece.len()).as_bytes());
-        }
-        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 }

@@ -38,8 +38,13 @@ impl RawStdio {
 
     /// Sends a line as it is.
     pub(crate) async fn send(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes()).await;
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
-        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("the server reads");
+        stdin.write_all(bytes).await.expect("the server reads");
         stdin.flush().await.expect("the server reads");
     }
 
