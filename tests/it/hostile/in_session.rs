@@ -1,0 +1,1 @@
+//! Attacks after the login, while a command runs.
