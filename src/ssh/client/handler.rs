@@ -7,7 +7,7 @@ use std::{
 
 use russh::{
     Preferred, cipher,
-    client::{Config, DisconnectReason, Session},
+    client::{ChannelOpenHandle, Config, DisconnectReason, Msg, Session},
     compression,
     keys::{Algorithm, HashAlg, PublicKeyOrCertificate},
 };
@@ -89,8 +89,35 @@ impl ClientHandler {
     }
 }
 
+/// Refuses the channels that a server asks for. None was ever allowed to it, and russh accepts them by default:
+/// each would be kept as long as the connection.
+macro_rules! refuse_channels {
+    ($($name:ident($($argument:ty),*);)*) => {$(
+        async fn $name(
+            &mut self,
+            _: russh::Channel<Msg>,
+            $(_: $argument,)*
+            refuses_when_dropped: ChannelOpenHandle,
+            _: &mut Session,
+        ) -> Result<(), ClientError> {
+            drop(refuses_when_dropped);
+            Ok(())
+        }
+    )*};
+}
+
 impl russh::client::Handler for ClientHandler {
     type Error = ClientError;
+
+    refuse_channels! {
+        server_channel_open_session();
+        server_channel_open_direct_tcpip(&str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(&str);
+        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(&str);
+        server_channel_open_agent_forward();
+        server_channel_open_x11(&str, u32);
+    }
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
         let key = offered.public_key();

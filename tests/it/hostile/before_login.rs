@@ -88,7 +88,7 @@ async fn key_exchanges_that_lie_end_in_a_typed_error() {
         wire.send(&kexinit(&exchange)).await?;
         wire.hold().await
     };
-    at_connect("120,000 names of methods", names, &["no_common_algorithm"], MEMORY).await;
+    at_connect("120,000 names of methods", names, &["no_common_algorithm", "connection_lost"], MEMORY).await;
     let commas = |mut wire: Wire| async move {
         let exchange = Exchange { kex: ",".repeat(240_000), ..Exchange::default() };
         wire.identify().await?;

@@ -333,15 +333,10 @@ impl Wire {
         Ok(())
     }
 
-    /// Lets in, opens every session channel with this window and packet size, and accepts the first command. Gives
-    /// its channel, and the last other one that was opened.
+    /// Lets in, opens every session channel with this window and packet size, and accepts the first command. The
+    /// question for the login shell gets no answer.
     pub(crate) async fn until_command(&mut self, exchange: &Exchange, window: u32, packet: u32) -> io::Result<Channels> {
         self.log_in(exchange).await?;
-        self.next_command(window, packet).await
-    }
-
-    /// The same, after the login.
-    pub(crate) async fn next_command(&mut self, window: u32, packet: u32) -> io::Result<Channels> {
         let mut opened = Vec::new();
         loop {
             let message = self.receive().await?;
@@ -356,12 +351,23 @@ impl Wire {
                 Some(&msg::CHANNEL_REQUEST) => {
                     let channel = number(&message[1..]);
                     self.send(&Payload::new(msg::CHANNEL_SUCCESS).u32(channel)).await?;
-                    let spare = opened.iter().copied().find(|other| *other != channel);
-                    return Ok(Channels { command: channel, spare });
+                    opened.retain(|other| *other != channel);
+                    if !message.ends_with(b" $SHELL") {
+                        return Ok(Channels { command: channel, spare: opened.first().copied() });
+                    }
+                    self.exit(channel, 0).await?;
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The end of a command, as it should be.
+    pub(crate) async fn exit(&mut self, channel: u32, status: u32) -> io::Result<()> {
+        let exit = Payload::new(msg::CHANNEL_REQUEST).u32(channel).string("exit-status").byte(0).u32(status);
+        self.send(&exit).await?;
+        self.send(&Payload::new(msg::CHANNEL_EOF).u32(channel)).await?;
+        self.send(&Payload::new(msg::CHANNEL_CLOSE).u32(channel)).await
     }
 
     /// From now on what the client says is read and thrown away.
