@@ -127,6 +127,8 @@ where
     let told = victim.measured("ssh_execute", arguments).await;
     victim.assert_unharmed(attack, &victim.honest.run("echo after").await);
     told.assert(attack, codes, MEMORY);
+    // The first, one for the question for the login shell, one for the command.
+    assert!(victim.server.connections() <= 3, "{attack}: {} logins", victim.server.connections());
     let begun = Instant::now();
     victim.honest.client.call("ssh_disconnect", json!({"session_id": session})).await.success();
     assert!(begun.elapsed() < SLACK, "{attack}: {:?} to disconnect", begun.elapsed());

@@ -185,6 +185,10 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
+/// Packets that wait for the pump of a channel. A server may send 256 KiB in each, whatever it was allowed; the
+/// channel that is kept for ending commands has no reader at all.
+const CHANNEL_QUEUE: usize = 8;
+
 /// Settings of a connection. `known` are the key algorithms that stand in known_hosts for the host:
 /// they are asked for first, so that a server with several keys shows the one that is known.
 pub(super) fn config(compression: Compression, known: &[Algorithm]) -> Config {
@@ -192,6 +196,7 @@ pub(super) fn config(compression: Compression, known: &[Algorithm]) -> Config {
         nodelay: true,
         keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: KEEPALIVE_MAX,
+        channel_buffer_size: CHANNEL_QUEUE,
         preferred: Preferred {
             key: Cow::Owned(host_key_order(known)),
             cipher: Cow::Borrowed(CIPHERS),

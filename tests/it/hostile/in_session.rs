@@ -76,7 +76,7 @@ async fn lasts(attack: &str, listens: bool, message: fn(Channels) -> Payload) ->
 #[tokio::test]
 async fn windows_that_are_bogus_end_with_the_time_of_the_command() {
     for (attack, window, packet) in
-        [("window of 0 for ever", 0, PACKET), ("packets of 0 bytes", WINDOW, 0), ("window and packets of 4 GiB", u32::MAX, u32::MAX)]
+        [("window of 0 for ever", 0, PACKET), ("window and packets of 4 GiB", u32::MAX, u32::MAX)]
     {
         let script = move |mut wire: Wire| async move {
             wire.until_command(&Exchange::default(), window, packet).await?;
@@ -85,6 +85,12 @@ async fn windows_that_are_bogus_end_with_the_time_of_the_command() {
         let view = at_command(attack, script, json!({}), &["completed"]).await;
         assert_eq!(view["timed_out"], json!(true), "{attack}: {view}");
     }
+    // russh ends the connection at the first request on such a channel; another one is tried, once.
+    let none = |mut wire: Wire| async move {
+        wire.until_command(&Exchange::default(), WINDOW, 0).await?;
+        wire.hold().await
+    };
+    at_command("packets of 0 bytes", none, json!({}), &["connection_lost"]).await;
     // CVE-2025-54804: the sum of the windows overflowed.
     is_passed_over("windows that add up to more than 4 GiB", |channels| {
         vec![Payload::new(msg::CHANNEL_WINDOW_ADJUST).u32(channels.command).u32(u32::MAX); 3]
@@ -94,6 +100,15 @@ async fn windows_that_are_bogus_end_with_the_time_of_the_command() {
         Payload::new(msg::CHANNEL_WINDOW_ADJUST).u32(channels.command).u32(u32::MAX)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_each_connection_at_its_first_channel_is_asked_twice() {
+    let script = |mut wire: Wire| async move {
+        wire.log_in(&Exchange::default()).await?;
+        wire.receive_number(msg::CHANNEL_OPEN).await.map(drop)
+    };
+    at_command("the connection ends at its first channel", script, json!({}), &["connection_lost"]).await;
 }
 
 #[tokio::test]
@@ -301,7 +316,7 @@ async fn key_exchanges_in_a_session_are_bounded() {
     at_command("a second key exchange with a wrong signature", other, json!({}), &["outcome_unknown"]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compressed_packets_are_bounded_after_they_are_unpacked() {
     // CVE-2026-46702: only the packed size was bounded.
     let packed = || Exchange { compression: "zlib@openssh.com", ..Exchange::default() };
@@ -316,7 +331,9 @@ async fn compressed_packets_are_bounded_after_they_are_unpacked() {
     let flood = move |mut wire: Wire| async move {
         let channels = wire.until_command(&packed(), WINDOW, PACKET).await?;
         wire.stop_listening();
-        wire.flood(&data(channels.command, [0; 256_000])).await
+        loop {
+            wire.send(&data(channels.command, [0; 256_000])).await?;
+        }
     };
     let view = at_command("packets of 1 KB that unpack to 256 KB", flood, json!({"compress": true}), &["completed"]).await;
     assert_eq!(view["timed_out"], json!(true), "{view}");

@@ -84,6 +84,7 @@ impl FakeServer {
 /// A server that speaks SSH as far as its script says. It ends when dropped.
 pub(crate) struct HostileServer {
     port: u16,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -98,14 +99,22 @@ impl HostileServer {
         let port = listener.local_addr().expect("an address").port();
         let mut host_key = [0; 32];
         getrandom::fill(&mut host_key).expect("random bytes");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 let Ok(wire) = Wire::new(socket, &host_key) else { return };
                 serving.spawn(script(wire));
             }
         });
-        Self { port, task }
+        Self { port, connections, task }
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// `host:port` for `ssh_connect`.
