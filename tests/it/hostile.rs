@@ -39,7 +39,8 @@ struct Told {
 impl Told {
     /// The code of the failure; the status of a command that was no failure.
     fn code(&self) -> &str {
-        let code = if self.answer.is_error { &self.answer.structured["code"] } else { &self.answer.structured["status"] };
+        let code =
+            if self.answer.is_error { &self.answer.structured["code"] } else { &self.answer.structured["status"] };
         let error = self.answer.structured["error"]["code"].as_str();
         error.or(code.as_str()).unwrap_or_default()
     }

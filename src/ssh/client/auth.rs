@@ -17,6 +17,8 @@ use russh::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
+#[cfg(unix)]
+use super::agent_stream::AgentStream;
 use super::{
     ClientError, Target,
     handler::{ClientHandler, LinkState},
@@ -215,8 +217,9 @@ type Agent = AgentClient<Box<dyn russh::keys::agent::client::AgentStream + Send 
 
 #[cfg(unix)]
 async fn connect_agent(socket: &Path) -> Result<Agent, ClientError> {
-    let agent = within("connecting", AgentClient::connect_uds(socket)).await?;
-    Ok(agent.dynamic())
+    let connecting = async { Ok(tokio::net::UnixStream::connect(socket).await?) };
+    let socket = within("connecting", connecting).await?;
+    Ok(AgentClient::connect(AgentStream::new(socket, AGENT_TIMEOUT)).dynamic())
 }
 
 #[cfg(not(unix))]

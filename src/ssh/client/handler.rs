@@ -228,3 +228,25 @@ fn compression_order(compression: Compression) -> &'static [compression::Name] {
         Compression::Off => &[compression::NONE],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_the_task_of_a_connection_ends_that_connection() {
+        let target = Target { host: "h".into(), port: 22, username: "u".into() };
+        let links: [Arc<LinkState>; 2] = Default::default();
+        let handlers =
+            links.clone().map(|link| ClientHandler::new(&target, Arc::new(KnownHosts::new(None, None)), link));
+        let [doomed, other] = handlers;
+        let task = tokio::spawn(async move {
+            let _owned = doomed;
+            panic!("as if in russh");
+        });
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+        assert!(links[0].closed.is_cancelled(), "whoever waits for it learns of the end");
+        assert!(!links[1].closed.is_cancelled());
+        drop(other);
+    }
+}

@@ -240,7 +240,13 @@ async fn floods_before_the_login_end_with_the_time_of_connecting() {
     for (name, payload) in meaningless() {
         let flood = payload.clone();
         let attack = format!("flood of {name} before the keys");
-        at_connect(&attack, move |wire| flood_before_keys(wire, flood.clone()), &["connect_timeout", "connection_lost"], MEMORY).await;
+        at_connect(
+            &attack,
+            move |wire| flood_before_keys(wire, flood.clone()),
+            &["connect_timeout", "connection_lost"],
+            MEMORY,
+        )
+        .await;
         let attack = format!("flood of {name} at the login");
         at_connect(&attack, move |wire| flood_at_login(wire, payload.clone()), TIMEOUT, MEMORY).await;
     }
@@ -260,19 +266,44 @@ async fn floods_of_the_login_end_with_the_time_of_connecting() {
     let floods = [
         ("a million banners", Payload::new(msg::USERAUTH_BANNER).string("banner").string("")),
         ("banners of 200 KB", Payload::new(msg::USERAUTH_BANNER).string([b'b'; 200_000]).string("")),
-        ("a million prompts nobody asked for", Payload::new(msg::USERAUTH_INFO_REQUEST).string("").string("").string("").u32(1).string("Password: ").byte(0)),
-        ("a packet of 52,000 prompts", Payload::new(msg::USERAUTH_INFO_REQUEST).string("").string("").string("").u32(52_000).raw([0; 5 * 50_000])),
+        (
+            "a million prompts nobody asked for",
+            Payload::new(msg::USERAUTH_INFO_REQUEST)
+                .string("")
+                .string("")
+                .string("")
+                .u32(1)
+                .string("Password: ")
+                .byte(0),
+        ),
+        (
+            "a packet of 52,000 prompts",
+            Payload::new(msg::USERAUTH_INFO_REQUEST).string("").string("").string("").u32(52_000).raw([0; 5 * 50_000]),
+        ),
         ("keepalives", Payload::new(msg::GLOBAL_REQUEST).string("keepalive@openssh.com").byte(1)),
         ("channels before the login", Payload::new(msg::CHANNEL_OPEN).string("session").u32(0).u32(1).u32(1)),
         ("unknown messages", Payload::new(242).raw("what?")),
     ];
     for (attack, payload) in floods {
-        at_connect(attack, move |wire| flood_at_login(wire, payload.clone()), &["connect_timeout", "connection_lost"], MEMORY).await;
+        at_connect(
+            attack,
+            move |wire| flood_at_login(wire, payload.clone()),
+            &["connect_timeout", "connection_lost"],
+            MEMORY,
+        )
+        .await;
     }
     let refusals = Payload::new(msg::USERAUTH_FAILURE).string("password,publickey").byte(0);
-    at_connect("a flood of refusals", move |wire| flood_at_login(wire, refusals.clone()), &["auth_failed"], MEMORY).await;
+    at_connect("a flood of refusals", move |wire| flood_at_login(wire, refusals.clone()), &["auth_failed"], MEMORY)
+        .await;
     let partial = Payload::new(msg::USERAUTH_FAILURE).string("x,".repeat(100_000)).byte(1);
-    at_connect("refusals with 100,000 methods", move |wire| flood_at_login(wire, partial.clone()), &["auth_failed", "connection_lost"], MEMORY).await;
+    at_connect(
+        "refusals with 100,000 methods",
+        move |wire| flood_at_login(wire, partial.clone()),
+        &["auth_failed", "connection_lost"],
+        MEMORY,
+    )
+    .await;
     let extensions = |mut wire: Wire| async move {
         wire.handshake(&Exchange::default()).await?;
         let pairs = [0; 8 * 30_000];

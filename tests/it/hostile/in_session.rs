@@ -135,7 +135,10 @@ async fn data_beyond_any_window_takes_no_memory() {
 #[tokio::test]
 async fn channels_that_nobody_opened_are_none() {
     is_passed_over("data on a channel that is not open", |_| vec![data(4711, [b'x'; 1000]); 1000]).await;
-    is_passed_over("requests on a channel that is not open", |_| vec![request(4711, "exit-status").byte(0).u32(1); 1000]).await;
+    is_passed_over("requests on a channel that is not open", |_| {
+        vec![request(4711, "exit-status").byte(0).u32(1); 1000]
+    })
+    .await;
     is_passed_over("the end of channels that are not open", |_| {
         let end = |number| Payload::new(number).u32(4711);
         vec![end(msg::CHANNEL_EOF), end(msg::CHANNEL_CLOSE), end(msg::CHANNEL_WINDOW_ADJUST).u32(u32::MAX)]
@@ -200,7 +203,9 @@ async fn a_server_that_opens_channels_towards_us_is_refused() {
 
 #[tokio::test]
 async fn ends_that_contradict_each_other_are_an_end() {
-    let view = is_passed_over("exit status twice", |channels| vec![request(channels.command, "exit-status").byte(0).u32(0)]).await;
+    let view =
+        is_passed_over("exit status twice", |channels| vec![request(channels.command, "exit-status").byte(0).u32(0)])
+            .await;
     assert_eq!(view["exit_signal"], Value::Null, "{view}");
     let signal = |channels: Channels| {
         let text = "K".repeat(120_000);
@@ -210,10 +215,11 @@ async fn ends_that_contradict_each_other_are_an_end() {
     assert!(view["exit_signal"].as_str().is_some_and(|name| name.len() < 300), "{view}");
     let view = is_passed_over("data after the end of data", |channels| {
         let eof = Payload::new(msg::CHANNEL_EOF).u32(channels.command);
-        vec![eof.clone(), eof, data(channels.command, "late")]
+        let stderr = Payload::new(msg::CHANNEL_EXTENDED_DATA).u32(channels.command).u32(1).string("later");
+        vec![eof.clone(), eof, data(channels.command, "late"), stderr]
     })
     .await;
-    assert_eq!(view["stdout"], json!("late"), "{view}");
+    assert_eq!((&view["stdout"], &view["stderr"]), (&json!("late"), &json!("later")), "{view}");
     let closed = |mut wire: Wire| async move {
         let channels = begin(&mut wire).await?;
         wire.exit(channels.command, 0).await?;
@@ -243,7 +249,8 @@ async fn ends_that_contradict_each_other_are_an_end() {
 #[tokio::test]
 async fn floods_in_a_session_end_with_the_time_of_the_command() {
     for listens in [true, false] {
-        lasts("requests that want an answer", listens, |channels| request(channels.command, "who-are-you").byte(1)).await;
+        lasts("requests that want an answer", listens, |channels| request(channels.command, "who-are-you").byte(1))
+            .await;
         lasts("keepalives", listens, |_| global("keepalive@openssh.com")).await;
     }
     lasts("global requests", true, |_| global("tcpip-forward").string("0.0.0.0").u32(0)).await;
@@ -267,12 +274,19 @@ async fn floods_in_a_session_end_with_the_time_of_the_command() {
 
 #[tokio::test]
 async fn messages_that_lie_end_their_connection_only() {
-    is_fatal("a string of 4 GiB", |channels| vec![Payload::new(msg::CHANNEL_DATA).u32(channels.command).u32(u32::MAX)]).await;
+    is_fatal("a string of 4 GiB", |channels| vec![Payload::new(msg::CHANNEL_DATA).u32(channels.command).u32(u32::MAX)])
+        .await;
     is_fatal("half a message", |_| vec![Payload::new(msg::CHANNEL_DATA).raw([0, 0])]).await;
     is_fatal("more than the message", |channels| vec![data(channels.command, "more").raw("and more")]).await;
-    is_fatal("a signal of no text", |channels| vec![request(channels.command, "exit-signal").byte(0).string([0xff; 9])]).await;
+    is_fatal("a signal of no text", |channels| {
+        vec![request(channels.command, "exit-signal").byte(0).string([0xff; 9])]
+    })
+    .await;
     is_fatal("keys of 4 GiB", |_| vec![global("hostkeys-00@openssh.com").u32(u32::MAX)]).await;
-    is_fatal("a goodbye", |_| vec![Payload::new(msg::DISCONNECT).u32(2).string("\u{1b}]0;x\u{7}".repeat(9_000)).string("")]).await;
+    is_fatal("a goodbye", |_| {
+        vec![Payload::new(msg::DISCONNECT).u32(2).string("\u{1b}]0;x\u{7}".repeat(9_000)).string("")]
+    })
+    .await;
     let forged = |mut wire: Wire| async move {
         let channels = begin(&mut wire).await?;
         wire.send(&data(channels.command, "partial")).await?;
@@ -335,6 +349,7 @@ async fn compressed_packets_are_bounded_after_they_are_unpacked() {
             wire.send(&data(channels.command, [0; 256_000])).await?;
         }
     };
-    let view = at_command("packets of 1 KB that unpack to 256 KB", flood, json!({"compress": true}), &["completed"]).await;
+    let view =
+        at_command("packets of 1 KB that unpack to 256 KB", flood, json!({"compress": true}), &["completed"]).await;
     assert_eq!(view["timed_out"], json!(true), "{view}");
 }

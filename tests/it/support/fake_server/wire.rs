@@ -335,7 +335,12 @@ impl Wire {
 
     /// Lets in, opens every session channel with this window and packet size, and accepts the first command. The
     /// question for the login shell gets no answer.
-    pub(crate) async fn until_command(&mut self, exchange: &Exchange, window: u32, packet: u32) -> io::Result<Channels> {
+    pub(crate) async fn until_command(
+        &mut self,
+        exchange: &Exchange,
+        window: u32,
+        packet: u32,
+    ) -> io::Result<Channels> {
         self.log_in(exchange).await?;
         let mut opened = Vec::new();
         loop {
