@@ -45,6 +45,7 @@ impl Told {
         error.or(code.as_str()).unwrap_or_default()
     }
 
+    #[expect(clippy::print_stdout, reason = "the table of the attacks")]
     #[track_caller]
     fn assert(&self, attack: &str, codes: &[&str], memory: u64) {
         let (code, text) = (self.code(), &self.answer.text);

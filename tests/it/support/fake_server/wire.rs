@@ -291,7 +291,7 @@ impl Wire {
         let public = private.compute_public_key().map_err(io::Error::other)?;
         let public = exchange.public_value.clone().unwrap_or_else(|| public.as_ref().to_vec());
         let peer = UnparsedPublicKey::new(&X25519, &client_value);
-        let shared = agree_ephemeral(private, &peer, |shared| mpint(shared)).map_err(io::Error::other)?;
+        let shared = agree_ephemeral(private, &peer, mpint).map_err(io::Error::other)?;
         let host_key = Payload(Vec::new()).string("ssh-ed25519").string(self.host_key.public_key()).0;
         let hashed = Payload(Vec::new()).string(&self.client_id).string(ID).string(theirs).string(ours);
         let hashed = hashed.string(&host_key).string(&client_value).string(&public).raw(&shared).0;
