@@ -3,6 +3,8 @@
 //! Owns nothing that outlives a [`Connection`]. Everything here runs under the caller's one deadline.
 
 pub mod address;
+#[cfg(unix)]
+mod agent_stream;
 pub mod auth;
 mod error;
 mod handler;

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(unix)]
+use super::agent_stream::AgentStream;
 use super::{
     ClientError, Target,
     handler::{ClientHandler, LinkState},
@@ -210,8 +212,9 @@ type Agent = AgentClient<Box<dyn russh::keys::agent::client::AgentStream + Send 
 
 #[cfg(unix)]
 async fn connect_agent(socket: &Path) -> Result<Agent, ClientError> {
-    let agent = within("connecting", AgentClient::connect_uds(socket)).await?;
-    Ok(agent.dynamic())
+    let connecting = async { Ok(tokio::net::UnixStream::connect(socket).await?) };
+    let socket = within("connecting", connecting).await?;
+    Ok(AgentClient::connect(AgentStream::new(socket, AGENT_TIMEOUT)).dynamic())
 }
 
 #[cfg(not(unix))]

@@ -193,7 +193,10 @@ impl Explain for ClientError {
                 client's configuration, or give key_path."
                 .into(),
             ClientError::AgentEmpty => "Ask the user to run ssh-add, or give key_path.".into(),
-            ClientError::Protocol(_) | ClientError::Russh(_) => return None,
+            ClientError::Protocol(_) | ClientError::Russh(_) => {
+                "The server broke off or broke the SSH protocol; do not repeat it: ask the user to check the server."
+                    .into()
+            }
         })
     }
 

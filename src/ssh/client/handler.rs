@@ -7,7 +7,7 @@ use std::{
 
 use russh::{
     Preferred, cipher,
-    client::{Config, DisconnectReason, Session},
+    client::{ChannelOpenHandle, Config, DisconnectReason, Msg, Session},
     compression,
     keys::{Algorithm, HashAlg, PublicKeyOrCertificate},
 };
@@ -94,8 +94,35 @@ impl ClientHandler {
     }
 }
 
+/// Refuses the channels that a server asks for. None was ever allowed to it, and russh accepts them by default:
+/// each would be kept as long as the connection.
+macro_rules! refuse_channels {
+    ($($name:ident($($argument:ty),*);)*) => {$(
+        async fn $name(
+            &mut self,
+            _: russh::Channel<Msg>,
+            $(_: $argument,)*
+            refuses_when_dropped: ChannelOpenHandle,
+            _: &mut Session,
+        ) -> Result<(), ClientError> {
+            drop(refuses_when_dropped);
+            Ok(())
+        }
+    )*};
+}
+
 impl russh::client::Handler for ClientHandler {
     type Error = ClientError;
+
+    refuse_channels! {
+        server_channel_open_session();
+        server_channel_open_direct_tcpip(&str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(&str);
+        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(&str);
+        server_channel_open_agent_forward();
+        server_channel_open_x11(&str, u32);
+    }
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
         let key = offered.public_key();
@@ -169,6 +196,10 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
+/// Packets that wait for the pump of a channel. A server may send 256 KiB in each, whatever it was allowed; the
+/// channel that is kept for ending commands has no reader at all.
+const CHANNEL_QUEUE: usize = 8;
+
 /// Settings of a connection. The key algorithms that stand in known_hosts for the host are asked for
 /// first, so that a server with several keys shows the one that is known.
 pub(super) fn config(compression: Compression, wanted: &Wanted) -> Config {
@@ -176,6 +207,7 @@ pub(super) fn config(compression: Compression, wanted: &Wanted) -> Config {
         nodelay: true,
         keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: KEEPALIVE_MAX,
+        channel_buffer_size: CHANNEL_QUEUE,
         preferred: Preferred {
             key: Cow::Owned(host_key_order(&wanted.known)),
             host_key_certificates: Cow::Owned(certificate_order(wanted)),
@@ -220,5 +252,33 @@ fn compression_order(compression: Compression) -> &'static [compression::Name] {
         // `zlib@openssh.com` starts after authentication; plain `zlib` before it.
         Compression::On => &[compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE],
         Compression::Off => &[compression::NONE],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HostKeyPolicy;
+
+    #[tokio::test]
+    async fn a_panic_in_the_task_of_a_connection_ends_that_connection() {
+        let target = Target { host: "h".into(), port: 22, username: "u".into() };
+        let links: [Arc<LinkState>; 2] = Default::default();
+        let handlers = links.clone().map(|link| ClientHandler {
+            target: target.clone(),
+            known_hosts: Arc::new(KnownHosts::new(None, None, HostKeyPolicy::Strict)),
+            approved: None,
+            _closes: link.closed.clone().drop_guard(),
+            link,
+        });
+        let [doomed, other] = handlers;
+        let task = tokio::spawn(async move {
+            let _owned = doomed;
+            panic!("as if in russh");
+        });
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+        assert!(links[0].closed.is_cancelled(), "whoever waits for it learns of the end");
+        assert!(!links[1].closed.is_cancelled());
+        drop(other);
     }
 }

@@ -128,6 +128,7 @@ impl Connections {
 
     async fn open_channel(&self, may_reconnect: bool) -> Result<(Channel, Place), Error> {
         let failures = self.pool.failures();
+        let mut dialled_anew = false;
         loop {
             let freed = self.pool.freed();
             tokio::pin!(freed);
@@ -135,7 +136,7 @@ impl Connections {
             freed.as_mut().enable();
             match self.pool.next(failures) {
                 Next::Place(place) => {
-                    if let Some(channel) = self.open_on(&place).await? {
+                    if let Some(channel) = self.open_on(&place, !dialled_anew).await? {
                         return Ok((channel, place.opened()));
                     }
                 }
@@ -145,6 +146,7 @@ impl Connections {
                         return Err(self.lost());
                     }
                     self.dial_into_pool(anew).await?;
+                    dialled_anew |= anew;
                     drop(dialling);
                 }
                 Next::Wait => {
@@ -155,8 +157,8 @@ impl Connections {
         }
     }
 
-    /// The channel; none where the connection was full or turned out to be lost.
-    async fn open_on(&self, place: &Place) -> Result<Option<Channel>, Error> {
+    /// The channel; none where the connection was full, or turned out to be lost and another one may be tried.
+    async fn open_on(&self, place: &Place, may_try_another: bool) -> Result<Option<Channel>, Error> {
         let connection = &place.pooled.connection;
         let mut opening = pin!(self.open_with_spare(place));
         let opened = loop {
@@ -170,8 +172,9 @@ impl Connections {
         match opened {
             Ok(channel) => Ok(Some(channel)),
             Err(russh::Error::ChannelOpenFailure(why)) => self.refused_channel(place, &why).await.map(|()| None),
-            // Lost: nothing was asked for yet, so another connection may be tried.
-            Err(_) if self.reconnects => {
+            // Lost: nothing was asked for yet, so another connection may be tried. But not again and again, where a
+            // server ends each connection at its first channel: every one is a login.
+            Err(_) if self.reconnects && may_try_another => {
                 connection.cut();
                 Ok(None)
             }

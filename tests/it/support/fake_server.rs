@@ -1,5 +1,7 @@
 //! TCP servers that are no SSH servers, and one that stands before a real one.
 
+pub(crate) mod wire;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
@@ -13,6 +15,8 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+
+use wire::Wire;
 
 /// What a server does with each connection.
 #[derive(Clone, Debug)]
@@ -74,6 +78,54 @@ impl FakeServer {
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// A server that speaks SSH as far as its script says. It ends when dropped.
+pub(crate) struct HostileServer {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl HostileServer {
+    /// Listens on a free port of 127.0.0.1, and plays the script to each connection. When the script is over, or
+    /// fails, it closes.
+    pub(crate) async fn start<F>(script: impl Fn(Wire) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut host_key = [0; 32];
+        getrandom::fill(&mut host_key).expect("random bytes");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            let mut serving = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let Ok(wire) = Wire::new(socket, &host_key) else { return };
+                serving.spawn(script(wire));
+            }
+        });
+        Self { port, connections, task }
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// `host:port` for `ssh_connect`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for HostileServer {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
