@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
-    HeaderMap, Method, Uri,
+    HeaderMap, HeaderValue, Method, Uri,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE},
     uri::Authority,
 };
@@ -14,7 +14,11 @@ use poem::{Endpoint, IntoResponse, Middleware, Request, Response, Result, http::
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
-use crate::{config::NamedToken, ssh::ids::Owner};
+use super::http::Caller;
+use crate::{
+    config::{AllowedHost, HttpSettings, NamedToken},
+    ssh::ids::Owner,
+};
 
 /// The one path that needs no token: a watchdog has none.
 const OPEN_PATH: &str = "/health";
@@ -23,9 +27,13 @@ const OPEN_PATH: &str = "/health";
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     /// Where the server listens.
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
     /// Accepted tokens; none asks for none.
-    pub(super) tokens: Vec<NamedToken>,
+    tokens: Vec<NamedToken>,
+    /// More names than those of this machine.
+    hosts: Vec<AllowedHost>,
+    /// More origins than those of this machine.
+    origins: Vec<String>,
 }
 
 /// What the guard looks at.
@@ -35,6 +43,8 @@ pub(super) struct Asked<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The address that the client connected to.
     pub(super) local: Option<SocketAddr>,
+    /// Who has the other end of the connection.
+    pub(super) caller: Caller,
 }
 
 /// Why a request is not served.
@@ -42,12 +52,25 @@ pub(super) struct Asked<'a> {
 pub(super) enum Denied {
     #[error("a request needs exactly one Host header")]
     NoHost,
-    #[error("this Host is not served here: use localhost, 127.0.0.1 or [::1] with the server's port")]
+    #[error(
+        "this Host is not served here: use localhost, 127.0.0.1 or [::1] with the server's port, or a name of \
+         MCP_ALLOWED_HOSTS"
+    )]
     Host,
-    #[error("this Origin is not served: only pages of this machine may call the server")]
+    #[error("this Origin is not served: only pages of this machine and of MCP_ALLOWED_ORIGINS may call the server")]
     Origin,
     #[error("a bearer token is needed: send Authorization: Bearer TOKEN")]
     Token,
+    #[error(
+        "the port serves its own user and root alone, and this connection is of uid {0}: the user of the server can set \
+         MCP_TOKEN_FILE to let others in"
+    )]
+    OtherUser(u32),
+    #[error(
+        "the port serves its own user and root alone, and the system does not tell who this is: the user of the server \
+         can set MCP_TOKEN_FILE to let others in"
+    )]
+    UnknownUser,
     #[error("the body must be JSON: send Content-Type: application/json")]
     ContentType,
 }
@@ -56,7 +79,7 @@ impl Denied {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoHost => StatusCode::BAD_REQUEST,
-            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::OtherUser(_) | Self::UnknownUser => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
@@ -72,11 +95,20 @@ impl IntoResponse for Denied {
 }
 
 impl Guard {
+    pub(super) fn new(address: SocketAddr, settings: &HttpSettings) -> Self {
+        Self {
+            address,
+            tokens: settings.tokens.clone(),
+            hosts: settings.allowed_hosts.clone(),
+            origins: settings.allowed_origins.clone(),
+        }
+    }
+
     /// Lets a request in, with the principal that its token stands for.
     pub(super) fn check(&self, asked: &Asked<'_>) -> Result<Option<Owner>, Denied> {
         self.check_host(asked)?;
-        check_origin(asked.headers)?;
-        let owner = if asked.uri.path() == OPEN_PATH { None } else { self.principal(asked.headers)? };
+        self.check_origin(asked.headers)?;
+        let owner = if asked.uri.path() == OPEN_PATH { None } else { self.principal(asked)? };
         if asked.method == Method::POST {
             check_content_type(asked.headers)?;
         }
@@ -113,15 +145,43 @@ impl Guard {
             Some(ip) => is_this_machine(ip) || ip == self.address.ip() || local.is_some_and(|local| local.ip() == ip),
             None => authority.host().eq_ignore_ascii_case("localhost"),
         };
+        if plain && self.hosts.iter().any(|allowed| self.is_allowed(allowed, authority)) {
+            return true;
+        }
         // 0.0.0.0 is what a server listens on, not what it is called.
         plain && port && host && literal(authority.host()).is_none_or(|ip| !ip.is_unspecified())
     }
 
-    fn principal(&self, headers: &HeaderMap) -> Result<Option<Owner>, Denied> {
-        if self.tokens.is_empty() {
-            return Ok(None);
+    /// Whether the settings have this name, with the port that stands with it.
+    fn is_allowed(&self, allowed: &AllowedHost, authority: &Authority) -> bool {
+        let port = match (authority.port(), allowed.port) {
+            (Some(port), wanted) => port.as_str().parse() == Ok(wanted.unwrap_or(self.address.port())),
+            (None, Some(_)) => false,
+            (None, None) => !authority.as_str().ends_with(':'),
+        };
+        port && authority.host().eq_ignore_ascii_case(&allowed.host)
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let listed = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok()?;
+            self.origins.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed)).then_some(())
+        };
+        // `null` is what a sandboxed frame of any page sends; it is no URI of ours either.
+        let all = headers.get_all(ORIGIN).iter().all(|origin| is_local(origin).or_else(|| listed(origin)).is_some());
+        if all { Ok(()) } else { Err(Denied::Origin) }
+    }
+
+    /// Whom the request is from; none for the user of this machine.
+    fn principal(&self, asked: &Asked<'_>) -> Result<Option<Owner>, Denied> {
+        match asked.caller {
+            Caller::Own => return Ok(None),
+            Caller::Other(uid) => return Err(Denied::OtherUser(uid)),
+            Caller::Unknown => return Err(Denied::UnknownUser),
+            Caller::Unchecked if self.tokens.is_empty() => return Ok(None),
+            Caller::Unchecked => {}
         }
-        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let mut given = asked.headers.get_all(AUTHORIZATION).iter();
         let (Some(given), None) = (given.next(), given.next()) else {
             return Err(Denied::Token);
         };
@@ -157,17 +217,13 @@ fn is_this_machine(ip: IpAddr) -> bool {
     ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
 
-fn check_origin(headers: &HeaderMap) -> Result<(), Denied> {
-    let local = |origin: &http::HeaderValue| {
-        let origin = origin.to_str().ok()?.parse::<Uri>().ok()?;
-        let http = matches!(origin.scheme_str(), Some("http" | "https"));
-        let host = origin.authority().filter(|authority| !authority.as_str().contains('@'))?.host();
-        let here = literal(host).is_some_and(is_this_machine) || host.eq_ignore_ascii_case("localhost");
-        (http && here).then_some(())
-    };
-    // `null` is what a sandboxed frame of any page sends; it is no URI of ours either.
-    let all_local = headers.get_all(ORIGIN).iter().all(|origin| local(origin).is_some());
-    if all_local { Ok(()) } else { Err(Denied::Origin) }
+/// Whether an Origin is a page of this machine, whatever its port.
+fn is_local(origin: &HeaderValue) -> Option<()> {
+    let origin = origin.to_str().ok()?.parse::<Uri>().ok()?;
+    let http = matches!(origin.scheme_str(), Some("http" | "https"));
+    let host = origin.authority().filter(|authority| !authority.as_str().contains('@'))?.host();
+    let here = literal(host).is_some_and(is_this_machine) || host.eq_ignore_ascii_case("localhost");
+    (http && here).then_some(())
 }
 
 /// A page can send any other content type across origins without asking first.
@@ -213,6 +269,8 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             uri: request.uri(),
             headers: request.headers(),
             local: request.local_addr().as_socket_addr().copied(),
+            // What nobody vouches for is not the user of this machine.
+            caller: request.extensions().get().copied().unwrap_or(Caller::Unknown),
         };
         match self.guard.check(&asked) {
             Ok(None) => {}
