@@ -94,7 +94,9 @@ impl HttpSettings {
             insecure_http: layers.boolean(&vars::INSECURE_HTTP),
             socket: layers.path(&vars::SOCKET),
             allowed_hosts: layers.get(&vars::ALLOWED_HOSTS, |text| list(text.to_str()?, host)).unwrap_or_default(),
-            allowed_origins: layers.get(&vars::ALLOWED_ORIGINS, |text| list(text.to_str()?, origin)).unwrap_or_default(),
+            allowed_origins: layers
+                .get(&vars::ALLOWED_ORIGINS, |text| list(text.to_str()?, origin))
+                .unwrap_or_default(),
             max_connections: layers.whole(&vars::MAX_HTTP_CONNECTIONS),
             header_timeout: layers.seconds(&vars::HEADER_TIMEOUT),
             body_timeout: layers.seconds(&vars::BODY_TIMEOUT),
@@ -170,12 +172,13 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
 fn host(text: &str) -> Option<AllowedHost> {
     let authority: Authority = text.parse().ok()?;
     // A wildcard is a name here, and would match nothing: better said at the start.
-    let plain = !text.contains(['@', '*']) && !authority.host().is_empty() && !text.ends_with(':');
-    let port = match authority.port() {
-        Some(port) => Some(port.as_str().parse().ok()?),
-        None => None,
+    let named = !text.contains(['@', '*']) && !authority.host().is_empty();
+    // `Authority` takes a port that is too large for none.
+    let port = match text.strip_prefix(authority.host())? {
+        "" => None,
+        port => Some(port.strip_prefix(':')?.parse().ok()?),
     };
-    plain.then(|| AllowedHost { host: authority.host().to_ascii_lowercase(), port })
+    named.then(|| AllowedHost { host: authority.host().to_ascii_lowercase(), port })
 }
 
 fn origin(text: &str) -> Option<String> {

@@ -136,30 +136,21 @@ impl Guard {
 
     fn is_ours(&self, authority: &Authority, local: Option<SocketAddr>) -> bool {
         // `user@localhost` is a way to hide a name; a port that does not parse is none of ours.
-        let plain = !authority.as_str().contains('@');
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse() == Ok(self.address.port()),
-            None => !authority.as_str().ends_with(':'),
+        let Some(port) = authority.as_str().strip_prefix(authority.host()).and_then(port) else {
+            return false;
         };
+        let ours = port.is_none_or(|port| port == self.address.port());
         let host = match literal(authority.host()) {
+            // 0.0.0.0 is what a server listens on, not what it is called.
+            Some(ip) if ip.is_unspecified() => false,
             Some(ip) => is_this_machine(ip) || ip == self.address.ip() || local.is_some_and(|local| local.ip() == ip),
             None => authority.host().eq_ignore_ascii_case("localhost"),
         };
-        if plain && self.hosts.iter().any(|allowed| self.is_allowed(allowed, authority)) {
-            return true;
-        }
-        // 0.0.0.0 is what a server listens on, not what it is called.
-        plain && port && host && literal(authority.host()).is_none_or(|ip| !ip.is_unspecified())
-    }
-
-    /// Whether the settings have this name, with the port that stands with it.
-    fn is_allowed(&self, allowed: &AllowedHost, authority: &Authority) -> bool {
-        let port = match (authority.port(), allowed.port) {
-            (Some(port), wanted) => port.as_str().parse() == Ok(wanted.unwrap_or(self.address.port())),
-            (None, Some(_)) => false,
-            (None, None) => !authority.as_str().ends_with(':'),
+        let listed = |allowed: &AllowedHost| {
+            let wanted = allowed.port.map_or(ours, |wanted| port == Some(wanted));
+            wanted && authority.host().eq_ignore_ascii_case(&allowed.host)
         };
-        port && authority.host().eq_ignore_ascii_case(&allowed.host)
+        (ours && host) || self.hosts.iter().any(listed)
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
@@ -201,6 +192,14 @@ impl Guard {
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// The port behind a host: nothing, `:` and a number, or wrong.
+fn port(rest: &str) -> Option<Option<u16>> {
+    if rest.is_empty() {
+        return Some(None);
+    }
+    rest.strip_prefix(':')?.parse().ok().map(Some)
 }
 
 /// An IP address as it stands in a Host: IPv6 in brackets.

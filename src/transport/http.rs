@@ -9,6 +9,7 @@
 
 mod caller;
 mod connection;
+mod heads;
 mod listener;
 mod tls;
 #[cfg(unix)]
@@ -101,10 +102,8 @@ impl Server {
         let streamable = Streamable::new(handler.clone(), sessions, exchanges.clone(), &closing, body_timeout);
         let (streams, messages) = sse::endpoints(handler, tasks.clone(), closing.clone(), body_timeout);
         let guard = Guard::new(self.address, &self.settings);
-        let limits = Limits {
-            connections: self.settings.max_connections,
-            header_timeout: self.settings.header_timeout,
-        };
+        let limits =
+            Limits { connections: self.settings.max_connections, header_timeout: self.settings.header_timeout };
         let endpoint = routes(streamable, streams, messages, backend.clone()).with(guard).boxed();
         let tokens = !self.settings.tokens.is_empty();
         let connections = Connections::new(endpoint, self.tls, tokens, &limits, closing.clone());

@@ -125,10 +125,12 @@ mod linux {
     mod tests {
         use super::*;
 
-        const HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        const HEAD: &str =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
 
         fn found(line: &str) -> Option<u32> {
-            let (client, server) = (SocketAddr::from(([127, 0, 0, 1], 0x9C40)), SocketAddr::from(([127, 0, 0, 1], 8000)));
+            let (client, server) =
+                (SocketAddr::from(([127, 0, 0, 1], 0x9C40)), SocketAddr::from(([127, 0, 0, 1], 8000)));
             in_table(format!("{HEAD}\n{line}\n").as_bytes(), client, server)
         }
 
@@ -147,7 +149,8 @@ mod linux {
         #[test]
         #[cfg(target_endian = "little")]
         fn a_socket_that_is_closed_already_is_nobodys() {
-            let orphan = "   0: 0100007F:9C40 0100007F:1F40 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0";
+            let orphan =
+                "   0: 0100007F:9C40 0100007F:1F40 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0";
             assert_eq!(found(orphan), None);
         }
     }

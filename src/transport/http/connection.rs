@@ -1,8 +1,13 @@
 //! Connections: accepted, counted, served one by one, ended.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use http::uri::Scheme;
+use http::{StatusCode, uri::Scheme};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{Endpoint, Request, Response, endpoint::BoxEndpoint};
@@ -15,7 +20,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::listener::{Ends, Listener, Stream};
+use super::{
+    super::streamable::plain,
+    heads::Heads,
+    listener::{Ends, Listener, Stream},
+};
 
 /// Pause after a failed accept. Without one, a process that has no file descriptor left spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -133,11 +142,15 @@ impl Connections {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (stream, length_twice) = Heads::of(stream);
         let service = service_fn(|request: http::Request<Incoming>| {
-            let ends = ends.clone();
+            let (ends, smuggled) = (ends.clone(), length_twice.load(Ordering::Relaxed));
             let mut request = Request::from((request, ends.local, ends.remote, scheme.clone()));
             request.extensions_mut().insert(ends.caller);
-            async { Ok::<http::Response<_>, Infallible>(self.endpoint.get_response(request).await.into()) }
+            async move {
+                let response = if smuggled { two_lengths() } else { self.endpoint.get_response(request).await };
+                Ok::<http::Response<_>, Infallible>(response.into())
+            }
         });
         let mut http = http1::Builder::new();
         // Starts with the connection and again after every answer, so it bounds idle connections too.
@@ -172,6 +185,10 @@ impl Connections {
             let _ = timeout(REFUSAL, told).await;
         });
     }
+}
+
+fn two_lengths() -> Response {
+    plain(StatusCode::BAD_REQUEST, "a request has Content-Length or Transfer-Encoding, not both")
 }
 
 /// The next connection of a listener.
