@@ -22,6 +22,8 @@ mod guard;
 mod hints;
 mod host_key;
 mod http;
+mod http_limits;
+mod http_matrix;
 mod lost;
 mod mask;
 mod mcp_server;

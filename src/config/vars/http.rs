@@ -109,7 +109,7 @@ pub const MAX_HTTP_CONNECTIONS: Var = Var {
     key: "max_connections",
     env: "MCP_MAX_CONNECTIONS",
     option: None,
-    default: DefaultValue::Value("512"),
+    default: DefaultValue::Value("1024"),
     unit: None,
     kind: Kind::Whole { min: 1, max: 65_536 },
     doc: "HTTP connections at the same time. One more is answered with 503 and closed.",
