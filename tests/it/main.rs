@@ -22,6 +22,7 @@ mod guard;
 mod hints;
 mod host_key;
 mod http;
+mod http_callers;
 mod http_limits;
 mod http_matrix;
 mod lost;

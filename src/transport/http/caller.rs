@@ -3,7 +3,7 @@
 //! A token says who calls. Without one, the port of a machine with several users would serve all of them, so on Linux
 //! the owner of the client's socket is looked up, once per connection.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 /// Who may be behind a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(super) fn own_uid() -> u32 {
 
 /// Looks up who has the other end of a connection of this machine.
 #[cfg(target_os = "linux")]
-pub(super) async fn look_up(client: SocketAddr, server: SocketAddr) -> Caller {
-    let found = tokio::task::spawn_blocking(move || linux::owner(client, server));
+pub(super) async fn look_up(sockets: Arc<Sockets>, client: SocketAddr, server: SocketAddr) -> Caller {
+    let found = tokio::task::spawn_blocking(move || sockets.owner(client, server));
     match tokio::time::timeout(LOOK_UP, found).await {
         Ok(Ok(Some(uid))) => Caller::of(uid, own_uid()),
         _ => Caller::Unknown,
@@ -51,9 +51,17 @@ pub(super) async fn look_up(client: SocketAddr, server: SocketAddr) -> Caller {
 
 /// Other systems have no such table: what protects the port there is a token.
 #[cfg(not(target_os = "linux"))]
-pub(super) async fn look_up(_: SocketAddr, _: SocketAddr) -> Caller {
+pub(super) async fn look_up(_: Arc<Sockets>, _: SocketAddr, _: SocketAddr) -> Caller {
     Caller::Unchecked
 }
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::Sockets;
+
+/// Nothing to look at.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Default)]
+pub(super) struct Sockets;
 
 /// How long a look-up may take.
 #[cfg(target_os = "linux")]
@@ -63,8 +71,9 @@ const LOOK_UP: std::time::Duration = std::time::Duration::from_secs(2);
 mod linux {
     use std::{
         fs::File,
-        io::{BufRead, BufReader, Read},
+        io::{BufRead, BufReader, Read, Seek},
         net::{IpAddr, Ipv4Addr, SocketAddr},
+        sync::{Mutex, PoisonError},
     };
 
     /// What is read of a table, at most: some 100,000 sockets.
@@ -73,12 +82,28 @@ mod linux {
     /// A table that changes while it is read may miss a line.
     const READINGS: usize = 3;
 
-    /// The uid of the socket at `client` that is connected to `server`.
-    pub(super) fn owner(client: SocketAddr, server: SocketAddr) -> Option<u32> {
-        (0..READINGS).find_map(|_| {
+    /// The tables of sockets. They stay open: a process without a free descriptor must still know its callers.
+    #[derive(Debug)]
+    pub(in super::super) struct Sockets(Mutex<Vec<File>>);
+
+    impl Default for Sockets {
+        fn default() -> Self {
             let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-            tables.into_iter().find_map(|table| in_table(File::open(table).ok()?, client, server))
-        })
+            Self(Mutex::new(tables.into_iter().filter_map(|table| File::open(table).ok()).collect()))
+        }
+    }
+
+    impl Sockets {
+        /// The uid of the socket at `client` that is connected to `server`.
+        pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
+            let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            (0..READINGS).find_map(|_| {
+                tables.iter_mut().find_map(|table| {
+                    table.rewind().ok()?;
+                    in_table(table, client, server)
+                })
+            })
+        }
     }
 
     fn in_table(table: impl Read, client: SocketAddr, server: SocketAddr) -> Option<u32> {

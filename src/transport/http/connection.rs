@@ -14,7 +14,7 @@ use poem::{Endpoint, Request, Response, endpoint::BoxEndpoint};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,12 +22,16 @@ use tracing::{debug, warn};
 
 use super::{
     super::streamable::plain,
+    caller::Sockets,
     heads::Heads,
     listener::{Ends, Listener, Stream},
 };
 
 /// Pause after a failed accept. Without one, a process that has no file descriptor left spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a listener that cannot accept says so: it may go on for long.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The longest head of a request: line and headers.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -48,13 +52,13 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/pla
 
 /// Everything that connections share.
 pub(super) struct Connections {
-    pub(super) endpoint: BoxEndpoint<'static, Response>,
-    pub(super) tls: Option<TlsAcceptor>,
-    /// Callers are known by a token.
-    pub(super) tokens: bool,
-    pub(super) header_timeout: Duration,
+    endpoint: BoxEndpoint<'static, Response>,
+    tls: Option<TlsAcceptor>,
+    /// Where callers are looked up; none where a token tells who they are.
+    sockets: Option<Arc<Sockets>>,
+    header_timeout: Duration,
     /// One permit for each connection.
-    pub(super) slots: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Accept nothing more, and close what is idle.
@@ -80,7 +84,7 @@ impl Connections {
         Arc::new(Self {
             endpoint,
             tls,
-            tokens,
+            sockets: (!tokens).then(Arc::default),
             header_timeout: limits.header_timeout,
             slots: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -94,7 +98,8 @@ impl Connections {
     pub(super) fn listen(self: &Arc<Self>, listener: Listener) {
         let this = self.clone();
         self.tasks.spawn(async move {
-            while let Some(stream) = this.closing.run_until_cancelled(next(&listener)).await {
+            let mut told = None;
+            while let Some(stream) = this.closing.run_until_cancelled(next(&listener, &mut told)).await {
                 match this.slots.clone().try_acquire_owned() {
                     Ok(slot) => drop(this.tasks.spawn(this.clone().serve(stream, slot))),
                     Err(_) => this.refuse(stream),
@@ -123,7 +128,7 @@ impl Connections {
     async fn converse(&self, stream: Stream) -> io::Result<()> {
         match stream {
             Stream::Tcp(stream, remote) => {
-                let ends = Ends::of_tcp(&stream, remote, self.tokens).await?;
+                let ends = Ends::of_tcp(&stream, remote, self.sockets.as_ref()).await?;
                 let Some(tls) = &self.tls else {
                     return self.http(stream, Scheme::HTTP, ends).await;
                 };
@@ -192,14 +197,13 @@ fn two_lengths() -> Response {
 }
 
 /// The next connection of a listener.
-async fn next(listener: &Listener) -> Stream {
-    let mut told = false;
+async fn next(listener: &Listener, told: &mut Option<Instant>) -> Stream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
             Err(error) => {
-                // Once: it may go on for long.
-                if !std::mem::replace(&mut told, true) {
+                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    *told = Some(Instant::now());
                     warn!(%error, "cannot accept a connection");
                 }
                 sleep(ACCEPT_PAUSE).await;

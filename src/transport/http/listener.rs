@@ -1,6 +1,6 @@
 //! What is listened on: a TCP port, and a Unix socket.
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use poem::{
     Addr,
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::unix::Socket;
 use super::{
     super::Error,
-    caller::{self, Caller},
+    caller::{self, Caller, Sockets},
 };
 
 /// Where connections come from.
@@ -77,10 +77,17 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Of a TCP connection. `tokens`: callers are known by their token, so nobody is looked up.
-    pub(super) async fn of_tcp(stream: &TcpStream, remote: SocketAddr, tokens: bool) -> io::Result<Self> {
+    /// Of a TCP connection. Without `sockets` nobody is looked up: callers are known by their token.
+    pub(super) async fn of_tcp(
+        stream: &TcpStream,
+        remote: SocketAddr,
+        sockets: Option<&Arc<Sockets>>,
+    ) -> io::Result<Self> {
         let local = stream.local_addr()?;
-        let caller = if tokens { Caller::Unchecked } else { caller::look_up(remote, local).await };
+        let caller = match sockets {
+            Some(sockets) => caller::look_up(sockets.clone(), remote, local).await,
+            None => Caller::Unchecked,
+        };
         Ok(Self { local: LocalAddr(local.into()), remote: RemoteAddr(remote.into()), caller })
     }
 

@@ -41,6 +41,14 @@ impl ServerProcess {
         Self::start(env!("CARGO_BIN_EXE_ssh-mcp"), env, Stdio::null())
     }
 
+    /// Starts `ssh-mcp` as another user, as root can. It has no home, and so no settings file.
+    pub(crate) fn http_as(user: &str, env: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let arguments = ["-u", user, "--", env!("CARGO_BIN_EXE_ssh-mcp")];
+        let command = command("runuser", &arguments, Path::new("/nonexistent"), env);
+        Self::spawn(command, home, Stdio::null())
+    }
+
     fn start(program: &str, env: &[(&str, &str)], stdin: Stdio) -> Self {
         let home = tempfile::tempdir().expect("a home");
         let command = command(program, &[], home.path(), env);
