@@ -108,8 +108,19 @@ mod linux {
 
     fn in_table(table: impl Read, client: SocketAddr, server: SocketAddr) -> Option<u32> {
         let ends = [[plain(client), plain(server)], [mapped(client), mapped(server)]];
-        let lines = BufReader::new(table.take(MAX_TABLE_BYTES)).lines();
-        lines.map_while(Result::ok).find_map(|line| owner_in(&line, &ends))
+        let (mut table, mut line) = (BufReader::new(table.take(MAX_TABLE_BYTES)), String::new());
+        loop {
+            line.clear();
+            if table.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            // Cheap, and so for nearly every line: the table may be long.
+            if ends.iter().any(|[client, _]| line.contains(client))
+                && let Some(uid) = owner_in(&line, &ends)
+            {
+                return Some(uid);
+            }
+        }
     }
 
     /// The uid of a line (proc_pid_net(5)) if it is the socket of the client.

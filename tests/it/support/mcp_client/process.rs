@@ -44,8 +44,11 @@ impl ServerProcess {
     /// Starts `ssh-mcp` as another user, as root can. It has no home, and so no settings file.
     pub(crate) fn http_as(user: &str, env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a home");
-        let arguments = ["-u", user, "--", env!("CARGO_BIN_EXE_ssh-mcp")];
-        let command = command("runuser", &arguments, Path::new("/nonexistent"), env);
+        let group = std::process::Command::new("id").args(["-g", user]).output().expect("id starts").stdout;
+        let group = String::from_utf8_lossy(&group).trim().to_owned();
+        // It becomes the server; runuser would be its parent, and the server would outlive it.
+        let arguments = ["--reuid", user, "--regid", &group, "--clear-groups", env!("CARGO_BIN_EXE_ssh-mcp")];
+        let command = command("setpriv", &arguments, Path::new("/nonexistent"), env);
         Self::spawn(command, home, Stdio::null())
     }
 
