@@ -221,7 +221,7 @@ fn ticks(pid: u32) -> u64 {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_server_without_descriptors_does_not_spin_and_serves_again() -> TestResult {
-    let mut server = HttpServer::start(&[]).await;
+    let mut server = HttpServer::start(&[("MCP_HEADER_TIMEOUT", "3600")]).await;
     let pid = server.process().pid();
     let limit = Command::new("prlimit").args(["--nofile=64:64", "--pid", &pid.to_string()]).status()?;
     assert!(limit.success());
