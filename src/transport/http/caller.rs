@@ -42,7 +42,8 @@ pub(super) fn own_uid() -> u32 {
 /// Looks up who has the other end of a connection of this machine.
 #[cfg(target_os = "linux")]
 pub(super) async fn look_up(sockets: Arc<Sockets>, client: SocketAddr, server: SocketAddr) -> Caller {
-    let found = tokio::task::spawn_blocking(move || sockets.owner(client, server));
+    let accepted = std::time::Instant::now();
+    let found = tokio::task::spawn_blocking(move || sockets.owner(client, server, accepted));
     match tokio::time::timeout(LOOK_UP, found).await {
         Ok(Ok(Some(uid))) => Caller::of(uid, own_uid()),
         _ => Caller::Unknown,
@@ -65,77 +66,103 @@ pub(super) struct Sockets;
 
 /// How long a look-up may take.
 #[cfg(target_os = "linux")]
-const LOOK_UP: std::time::Duration = std::time::Duration::from_secs(2);
+const LOOK_UP: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{
+        collections::HashMap,
         fs::File,
         io::{BufRead, BufReader, Read, Seek},
         net::{IpAddr, Ipv4Addr, SocketAddr},
         sync::{Mutex, PoisonError},
+        time::Instant,
     };
 
     /// What is read of a table, at most: some 100,000 sockets.
     const MAX_TABLE_BYTES: u64 = 16 * 1024 * 1024;
 
     /// A table that changes while it is read may miss a line.
-    const READINGS: usize = 3;
+    const READINGS: usize = 2;
 
     /// The tables of sockets. They stay open: a process without a free descriptor must still know its callers.
     #[derive(Debug)]
-    pub(in super::super) struct Sockets(Mutex<Vec<File>>);
+    pub(in super::super) struct Sockets(Mutex<Tables>);
+
+    #[derive(Debug)]
+    struct Tables {
+        files: Vec<File>,
+        /// When the last reading began.
+        begun: Option<Instant>,
+        /// What it found: the owner of each client of the server, by its ends.
+        owners: HashMap<[String; 2], u32>,
+    }
 
     impl Default for Sockets {
         fn default() -> Self {
             let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-            Self(Mutex::new(tables.into_iter().filter_map(|table| File::open(table).ok()).collect()))
+            let files = tables.into_iter().filter_map(|table| File::open(table).ok()).collect();
+            Self(Mutex::new(Tables { files, begun: None, owners: HashMap::new() }))
         }
     }
 
     impl Sockets {
-        /// The uid of the socket at `client` that is connected to `server`.
-        pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
+        /// The uid of the socket at `client` that is connected to `server`, since `accepted` at the latest.
+        ///
+        /// One reading serves all connections that were there when it began: a thousand that come at once cost a few.
+        pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr, accepted: Instant) -> Option<u32> {
             let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            (0..READINGS).find_map(|_| {
-                tables.iter_mut().find_map(|table| {
-                    table.rewind().ok()?;
-                    in_table(table, client, server)
-                })
+            (0..READINGS).find_map(|reading| {
+                if reading > 0 || tables.begun.is_none_or(|begun| begun < accepted) {
+                    tables.read(server.port());
+                }
+                tables.find(client, server)
             })
         }
     }
 
-    fn in_table(table: impl Read, client: SocketAddr, server: SocketAddr) -> Option<u32> {
-        let ends = [[plain(client), plain(server)], [mapped(client), mapped(server)]];
-        let (mut table, mut line) = (BufReader::new(table.take(MAX_TABLE_BYTES)), String::new());
-        loop {
-            line.clear();
-            if table.read_line(&mut line).ok()? == 0 {
-                return None;
+    impl Tables {
+        fn read(&mut self, port: u16) {
+            self.begun = Some(Instant::now());
+            self.owners.clear();
+            for file in &mut self.files {
+                if file.rewind().is_ok() {
+                    collect(file, port, &mut self.owners);
+                }
             }
-            // Cheap, and so for nearly every line: the table may be long.
-            if ends.iter().any(|[client, _]| line.contains(client))
-                && let Some(uid) = owner_in(&line, &ends)
-            {
-                return Some(uid);
-            }
+        }
+
+        fn find(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
+            let ends = [[plain(client), plain(server)], [mapped(client), mapped(server)]];
+            ends.iter().find_map(|ends| self.owners.get(ends).copied())
         }
     }
 
-    /// The uid of a line (proc_pid_net(5)) if it is the socket of the client.
+    /// Collects the clients of a port.
+    fn collect(table: impl Read, port: u16, owners: &mut HashMap<[String; 2], u32>) {
+        let port = format!(":{port:04X} ");
+        let (mut table, mut line) = (BufReader::new(table.take(MAX_TABLE_BYTES)), String::new());
+        while table.read_line(&mut line).is_ok_and(|read| read > 0) {
+            // Cheap, and so for nearly every line: the table may be long.
+            if line.contains(&port)
+                && let Some((ends, uid)) = owner_in(&line)
+            {
+                owners.insert(ends, uid);
+            }
+            line.clear();
+        }
+    }
+
+    /// The ends and the uid of a line (proc_pid_net(5)).
     ///
     /// A closed socket has inode 0, and a uid of 0 whoever had it. It tells nothing: else a stranger could send a
     /// request, close, and pass for root.
-    fn owner_in(line: &str, ends: &[[String; 2]]) -> Option<u32> {
+    fn owner_in(line: &str) -> Option<([String; 2], u32)> {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, remote) = (fields.next()?, fields.next()?);
-        if !ends.iter().any(|[client, server]| client == local && server == remote) {
-            return None;
-        }
+        let ends = [fields.next()?.to_owned(), fields.next()?.to_owned()];
         let uid = fields.nth(4)?.parse().ok()?;
         let inode: u64 = fields.nth(1)?.parse().ok()?;
-        (inode != 0).then_some(uid)
+        (inode != 0).then_some((ends, uid))
     }
 
     /// An end as the table has it: words of 32 bits in the byte order of the machine.
@@ -167,7 +194,9 @@ mod linux {
         fn found(line: &str) -> Option<u32> {
             let (client, server) =
                 (SocketAddr::from(([127, 0, 0, 1], 0x9C40)), SocketAddr::from(([127, 0, 0, 1], 8000)));
-            in_table(format!("{HEAD}\n{line}\n").as_bytes(), client, server)
+            let mut tables = Tables { files: Vec::new(), begun: None, owners: HashMap::new() };
+            collect(format!("{HEAD}\n{line}\n").as_bytes(), server.port(), &mut tables.owners);
+            tables.find(client, server)
         }
 
         #[test]
