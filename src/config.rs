@@ -8,22 +8,24 @@ pub mod document;
 mod environment;
 mod error;
 mod file;
+mod http;
 mod layers;
 mod secrets;
 pub mod targets;
 mod tokens;
 pub mod vars;
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use self::layers::Layers;
 pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
+    http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
     targets::TargetPattern,
 };
-use crate::secret::{Secret, named::Secrets};
+use crate::secret::named::Secrets;
 
 /// Every setting of the process.
 #[derive(Clone, Debug)]
@@ -168,32 +170,6 @@ pub struct AnswerSettings {
     pub output_bytes: usize,
 }
 
-/// The HTTP server.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// TCP port.
-    pub port: u16,
-    /// Address to listen on.
-    pub bind: IpAddr,
-    /// Accepted bearer tokens. Empty: no token is asked for (loopback only).
-    pub tokens: Vec<NamedToken>,
-}
-
-/// A bearer token and the name of the principal that it stands for.
-#[derive(Clone)]
-pub struct NamedToken {
-    /// The principal.
-    pub name: String,
-    /// The token.
-    pub token: Secret,
-}
-
-impl fmt::Debug for NamedToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
 impl Settings {
     /// Reads every source of every setting.
     ///
@@ -263,37 +239,6 @@ impl Limits {
         }
     }
 }
-
-impl HttpSettings {
-    fn read(layers: &mut Layers<'_>) -> Self {
-        let port = layers.whole(&vars::PORT);
-        let bind = layers.address(&vars::BIND);
-        let token = layers.get(&vars::TOKEN, |text| tokens::parse_token(text.to_str()?));
-        let mut tokens: Vec<_> =
-            token.into_iter().map(|token| NamedToken { name: TOKEN_PRINCIPAL.to_owned(), token }).collect();
-        if let Some(path) = layers.path(&vars::TOKEN_FILE) {
-            tokens::read_file(&path, &mut tokens, &mut layers.errors);
-        }
-        let settings = Self { port, bind, tokens };
-        settings.check_exposure(layers);
-        settings
-    }
-
-    /// Whoever reaches the port can run commands on every host: beyond this machine that takes a token.
-    fn check_exposure(&self, layers: &mut Layers<'_>) {
-        let guarded = [vars::TOKEN, vars::TOKEN_FILE].iter().any(|var| layers.source(var).is_some());
-        if guarded || self.bind.to_canonical().is_loopback() {
-            return;
-        }
-        if let Some(source) = layers.source(&vars::BIND) {
-            let fault = format!("{} is not a loopback address and needs MCP_TOKEN or MCP_TOKEN_FILE", self.bind);
-            layers.errors.push(ConfigError::new(source, fault));
-        }
-    }
-}
-
-/// The principal that `MCP_TOKEN` stands for.
-pub const TOKEN_PRINCIPAL: &str = "token";
 
 fn log_filter(layers: &mut Layers<'_>) -> String {
     let filter = layers.get(&vars::LOG_FILTER, |text| {

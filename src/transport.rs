@@ -8,7 +8,7 @@
 //! A transport carries messages between clients and an rmcp [`ServerHandler`]. It knows no tool and no SSH; of the rest
 //! of the process it sees a [`Backend`].
 
-use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use rmcp::ServerHandler;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,22 @@ pub enum Error {
         "refusing to listen on {0} without a bearer token. Set MCP_TOKEN or MCP_TOKEN_FILE, or bind a loopback address"
     )]
     NoToken(SocketAddr),
+    /// Reachable from other machines, and the tokens could be read on the way.
+    #[error(
+        "refusing to listen on {0} without TLS. Set MCP_TLS_CERT and MCP_TLS_KEY, pass --insecure-http, or bind a loopback address"
+    )]
+    NoTls(SocketAddr),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] http::TlsError),
+    /// The Unix socket could not be made.
+    #[error("cannot listen on the socket {}: {source}", .path.display())]
+    Socket {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Another process has the port.
     #[error("port {} is in use on {}. Stop the other process or choose another port with --port or MCP_PORT", .0.port(), .0.ip())]
     PortInUse(SocketAddr),

@@ -53,6 +53,8 @@ pub struct Args {
     pub port: Option<OsString>,
     /// `--bind`.
     pub bind: Option<OsString>,
+    /// `--insecure-http`.
+    pub insecure_http: Option<OsString>,
 }
 
 impl Args {
@@ -61,6 +63,7 @@ impl Args {
         match option {
             "port" => self.port.as_deref(),
             "bind" => self.bind.as_deref(),
+            "insecure-http" => self.insecure_http.as_deref(),
             _ => None,
         }
     }
@@ -139,7 +142,10 @@ fn command(binary: Binary) -> Command {
 fn option(var: &Var) -> Option<Arg> {
     let name = var.option?;
     let help = format!("{}{}", var.doc, default_of(var));
-    Some(Arg::new(name).long(name).value_parser(value_parser!(OsString)).help(help))
+    let arg = Arg::new(name).long(name).value_parser(value_parser!(OsString)).help(help);
+    // A word that stands alone is a yes; `=false` overrides the environment.
+    let flag = matches!(var.kind, vars::Kind::Bool);
+    Some(if flag { arg.num_args(0..=1).require_equals(true).default_missing_value("true") } else { arg })
 }
 
 fn environment_help() -> String {
@@ -160,5 +166,10 @@ fn default_of(var: &Var) -> String {
 
 fn args_of(matches: &ArgMatches) -> Args {
     let text = |name| matches.try_get_one::<OsString>(name).ok().flatten().cloned();
-    Args { config: matches.get_one::<PathBuf>("config").cloned(), port: text("port"), bind: text("bind") }
+    Args {
+        config: matches.get_one::<PathBuf>("config").cloned(),
+        port: text("port"),
+        bind: text("bind"),
+        insecure_http: text("insecure-http"),
+    }
 }

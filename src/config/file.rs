@@ -200,7 +200,7 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// What is said of a file with secrets that others can get at.
-pub(super) const OPEN_TO_OTHERS: &str = "holds a token and is open to the group or to others; run chmod 600 on it";
+pub(super) const OPEN_TO_OTHERS: &str = "holds a secret and is open to the group or to others; run chmod 600 on it";
 
 /// True when the group or others have any access to the file.
 #[cfg(unix)]
@@ -213,6 +213,13 @@ pub(super) fn open_to_others(metadata: &std::fs::Metadata) -> bool {
 #[cfg(not(unix))]
 pub(super) fn open_to_others(_: &std::fs::Metadata) -> bool {
     false
+}
+
+/// Reads a file with secrets, which only its owner may have access to. The error says what is wrong with it.
+pub(super) fn read_private(path: &Path, max_bytes: u64) -> Result<String, String> {
+    let text = read_text(path, max_bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    let metadata = path.metadata().map_err(|error| format!("cannot be read: {error}"))?;
+    if open_to_others(&metadata) { Err(OPEN_TO_OTHERS.to_owned()) } else { Ok(text) }
 }
 
 /// Reads a regular file of limited size. `/dev/null` stands for an empty one; a pipe could block the start for ever.

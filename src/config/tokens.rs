@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     NamedToken,
     error::{ConfigError, Source},
-    file::{OPEN_TO_OTHERS, open_to_others, read_text},
+    file::read_private,
     vars::{Kind, MAX_TOKEN_CHARS, MIN_TOKEN_CHARS},
 };
 use crate::secret::Secret;
@@ -22,7 +22,7 @@ pub(super) fn parse_token(text: &str) -> Option<Secret> {
 
 /// Adds the lines of a file to `tokens`. No message holds a token or any part of one.
 pub(super) fn read_file(path: &Path, tokens: &mut Vec<NamedToken>, errors: &mut Vec<ConfigError>) {
-    let text = match read_private(path) {
+    let text = match read_private(path, MAX_BYTES) {
         Ok(text) => text,
         Err(fault) => return errors.push(ConfigError::new(Source::whole_file(path), fault)),
     };
@@ -38,15 +38,6 @@ pub(super) fn read_file(path: &Path, tokens: &mut Vec<NamedToken>, errors: &mut 
             Err(fault) => errors.push(ConfigError::new(Source::line(path, index + 1), fault)),
         }
     }
-}
-
-fn read_private(path: &Path) -> Result<String, String> {
-    let text = read_text(path, MAX_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
-    let metadata = path.metadata().map_err(|error| format!("cannot be read: {error}"))?;
-    if open_to_others(&metadata) {
-        return Err(OPEN_TO_OTHERS.to_owned());
-    }
-    Ok(text)
 }
 
 fn parse_line(line: &str, before: &[NamedToken]) -> Result<NamedToken, String> {

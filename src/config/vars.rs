@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+mod http;
+
 /// One setting and everything that is said about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Var {
@@ -58,6 +60,10 @@ pub enum Kind {
     PathList,
     /// A path or pipe name that other software sets: taken as it stands.
     AnyPath,
+    /// Names that may stand in a Host header, with commas between them.
+    Hosts,
+    /// Origins of web pages, with commas between them.
+    Origins,
     /// A bearer token. Never shown.
     Token,
     /// Targets of forwards: `host:port`, separated by commas.
@@ -110,6 +116,8 @@ impl fmt::Display for Kind {
                 f.write_str("a list of absolute paths or ones that begin with `~/`, with `:` between them")
             }
             Self::AnyPath => f.write_str("a path"),
+            Self::Hosts => f.write_str("a list such as `mcp.example.org, 10.0.0.5:8443`"),
+            Self::Origins => f.write_str("a list such as `https://app.example.org, http://10.0.0.5:3000`"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
             Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
@@ -311,46 +319,6 @@ mod rows {
         kind: Kind::AnyPath,
         doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
     };
-    pub const PORT: Var = Var {
-        section: "mcp",
-        key: "port",
-        env: "MCP_PORT",
-        option: Some("port"),
-        default: DefaultValue::Value("8000"),
-        unit: None,
-        kind: Kind::Whole { min: 0, max: 65_535 },
-        doc: "TCP port of `ssh-mcp`. 0 takes any free one.",
-    };
-    pub const BIND: Var = Var {
-        section: "mcp",
-        key: "bind",
-        env: "MCP_BIND",
-        option: Some("bind"),
-        default: DefaultValue::Value("127.0.0.1"),
-        unit: None,
-        kind: Kind::Address,
-        doc: "Address that `ssh-mcp` listens on. Any other than loopback needs a token.",
-    };
-    pub const TOKEN: Var = Var {
-        section: "mcp",
-        key: "token",
-        env: "MCP_TOKEN",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::Token,
-        doc: "Bearer token that HTTP clients must send. It stands for the principal `token`.",
-    };
-    pub const TOKEN_FILE: Var = Var {
-        section: "mcp",
-        key: "token_file",
-        env: "MCP_TOKEN_FILE",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::AbsolutePath,
-        doc: "File with one `name:token` line for each principal. Only its owner may have access to it (mode 0600).",
-    };
     pub const LOG_FILTER: Var = Var {
         section: "log",
         key: "filter",
@@ -362,8 +330,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
-pub use limits::*;
-pub use rows::*;
+pub use self::{http::*, limits::*, rows::*};
 
 /// Every setting, in the order of the documentation.
 pub const ALL: &[Var] = &[
@@ -400,6 +367,15 @@ pub const ALL: &[Var] = &[
     BIND,
     TOKEN,
     TOKEN_FILE,
+    TLS_CERT,
+    TLS_KEY,
+    INSECURE_HTTP,
+    SOCKET,
+    ALLOWED_HOSTS,
+    ALLOWED_ORIGINS,
+    MAX_HTTP_CONNECTIONS,
+    HEADER_TIMEOUT,
+    BODY_TIMEOUT,
     MAX_CALLS,
     MAX_CALLS_TOTAL,
     LOG_FILTER,

@@ -119,7 +119,8 @@ impl Transport<RoleServer> for Channel {
 /// Serves one connection to its end, which is the end of its input or `stop`.
 pub(super) async fn converse<S: Handler>(handler: S, channel: Channel, stop: CancellationToken) {
     loop {
-        match handler.clone().serve_with_ct(channel.clone(), stop.clone()).await {
+        // A child: rmcp cancels its token when one connection ends, and `stop` is everybody's.
+        match handler.clone().serve_with_ct(channel.clone(), stop.child_token()).await {
             Ok(running) => {
                 let _ = running.waiting().await;
                 return;

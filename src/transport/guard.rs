@@ -6,14 +6,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
-    HeaderMap, Method, Uri,
+    HeaderMap, HeaderValue, Method, Uri,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE},
     uri::Authority,
 };
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response, Result, http::StatusCode};
 use subtle::ConstantTimeEq;
 
-use crate::{config::NamedToken, ssh::ids::Owner};
+use super::http::Caller;
+use crate::{
+    config::{AllowedHost, HttpSettings, NamedToken},
+    ssh::ids::Owner,
+};
 
 /// The one path that needs no token: a watchdog has none.
 const OPEN_PATH: &str = "/health";
@@ -22,9 +26,13 @@ const OPEN_PATH: &str = "/health";
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     /// Where the server listens.
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
     /// Accepted tokens; none asks for none.
-    pub(super) tokens: Vec<NamedToken>,
+    tokens: Vec<NamedToken>,
+    /// More names than those of this machine.
+    hosts: Vec<AllowedHost>,
+    /// More origins than those of this machine.
+    origins: Vec<String>,
 }
 
 /// What the guard looks at.
@@ -34,6 +42,8 @@ pub(super) struct Asked<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The address that the client connected to.
     pub(super) local: Option<SocketAddr>,
+    /// Who has the other end of the connection.
+    pub(super) caller: Caller,
 }
 
 /// Why a request is not served.
@@ -41,12 +51,25 @@ pub(super) struct Asked<'a> {
 pub(super) enum Denied {
     #[error("a request needs exactly one Host header")]
     NoHost,
-    #[error("this Host is not served here: use localhost, 127.0.0.1 or [::1] with the server's port")]
+    #[error(
+        "this Host is not served here: use localhost, 127.0.0.1 or [::1] with the server's port, or a name of \
+         MCP_ALLOWED_HOSTS"
+    )]
     Host,
-    #[error("this Origin is not served: only pages of this machine may call the server")]
+    #[error("this Origin is not served: only pages of this machine and of MCP_ALLOWED_ORIGINS may call the server")]
     Origin,
     #[error("a bearer token is needed: send Authorization: Bearer TOKEN")]
     Token,
+    #[error(
+        "the port serves its own user and root alone, and this connection is of uid {0}: the user of the server can set \
+         MCP_TOKEN_FILE to let others in"
+    )]
+    OtherUser(u32),
+    #[error(
+        "the port serves its own user and root alone, and the system does not tell who this is: the user of the server \
+         can set MCP_TOKEN_FILE to let others in"
+    )]
+    UnknownUser,
     #[error("the body must be JSON: send Content-Type: application/json")]
     ContentType,
 }
@@ -55,7 +78,7 @@ impl Denied {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoHost => StatusCode::BAD_REQUEST,
-            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::OtherUser(_) | Self::UnknownUser => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
@@ -71,11 +94,20 @@ impl IntoResponse for Denied {
 }
 
 impl Guard {
+    pub(super) fn new(address: SocketAddr, settings: &HttpSettings) -> Self {
+        Self {
+            address,
+            tokens: settings.tokens.clone(),
+            hosts: settings.allowed_hosts.clone(),
+            origins: settings.allowed_origins.clone(),
+        }
+    }
+
     /// Lets a request in, with the principal that its token stands for.
     pub(super) fn check(&self, asked: &Asked<'_>) -> Result<Option<Owner>, Denied> {
         self.check_host(asked)?;
-        check_origin(asked.headers)?;
-        let owner = if asked.uri.path() == OPEN_PATH { None } else { self.principal(asked.headers)? };
+        self.check_origin(asked.headers)?;
+        let owner = if asked.uri.path() == OPEN_PATH { None } else { self.principal(asked)? };
         if asked.method == Method::POST {
             check_content_type(asked.headers)?;
         }
@@ -103,24 +135,43 @@ impl Guard {
 
     fn is_ours(&self, authority: &Authority, local: Option<SocketAddr>) -> bool {
         // `user@localhost` is a way to hide a name; a port that does not parse is none of ours.
-        let plain = !authority.as_str().contains('@');
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse() == Ok(self.address.port()),
-            None => !authority.as_str().ends_with(':'),
+        let Some(port) = authority.as_str().strip_prefix(authority.host()).and_then(port) else {
+            return false;
         };
+        let ours = port.is_none_or(|port| port == self.address.port());
         let host = match literal(authority.host()) {
+            // 0.0.0.0 is what a server listens on, not what it is called.
+            Some(ip) if ip.is_unspecified() => false,
             Some(ip) => is_this_machine(ip) || ip == self.address.ip() || local.is_some_and(|local| local.ip() == ip),
             None => authority.host().eq_ignore_ascii_case("localhost"),
         };
-        // 0.0.0.0 is what a server listens on, not what it is called.
-        plain && port && host && literal(authority.host()).is_none_or(|ip| !ip.is_unspecified())
+        let listed = |allowed: &AllowedHost| {
+            let wanted = allowed.port.map_or(ours, |wanted| port == Some(wanted));
+            wanted && authority.host().eq_ignore_ascii_case(&allowed.host)
+        };
+        (ours && host) || self.hosts.iter().any(listed)
     }
 
-    fn principal(&self, headers: &HeaderMap) -> Result<Option<Owner>, Denied> {
-        if self.tokens.is_empty() {
-            return Ok(None);
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let listed = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok()?;
+            self.origins.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed)).then_some(())
+        };
+        // `null` is what a sandboxed frame of any page sends; it is no URI of ours either.
+        let all = headers.get_all(ORIGIN).iter().all(|origin| is_local(origin).or_else(|| listed(origin)).is_some());
+        if all { Ok(()) } else { Err(Denied::Origin) }
+    }
+
+    /// Whom the request is from; none for the user of this machine.
+    fn principal(&self, asked: &Asked<'_>) -> Result<Option<Owner>, Denied> {
+        match asked.caller {
+            Caller::Own => return Ok(None),
+            Caller::Other(uid) => return Err(Denied::OtherUser(uid)),
+            Caller::Unknown => return Err(Denied::UnknownUser),
+            Caller::Unchecked if self.tokens.is_empty() => return Ok(None),
+            Caller::Unchecked => {}
         }
-        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let mut given = asked.headers.get_all(AUTHORIZATION).iter();
         let (Some(given), None) = (given.next(), given.next()) else {
             return Err(Denied::Token);
         };
@@ -142,6 +193,14 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
+/// The port behind a host: nothing, `:` and a number, or wrong.
+fn port(rest: &str) -> Option<Option<u16>> {
+    if rest.is_empty() {
+        return Some(None);
+    }
+    rest.strip_prefix(':')?.parse().ok().map(Some)
+}
+
 /// An IP address as it stands in a Host: IPv6 in brackets.
 fn literal(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -156,17 +215,13 @@ fn is_this_machine(ip: IpAddr) -> bool {
     ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
 
-fn check_origin(headers: &HeaderMap) -> Result<(), Denied> {
-    let local = |origin: &http::HeaderValue| {
-        let origin = origin.to_str().ok()?.parse::<Uri>().ok()?;
-        let http = matches!(origin.scheme_str(), Some("http" | "https"));
-        let host = origin.authority().filter(|authority| !authority.as_str().contains('@'))?.host();
-        let here = literal(host).is_some_and(is_this_machine) || host.eq_ignore_ascii_case("localhost");
-        (http && here).then_some(())
-    };
-    // `null` is what a sandboxed frame of any page sends; it is no URI of ours either.
-    let all_local = headers.get_all(ORIGIN).iter().all(|origin| local(origin).is_some());
-    if all_local { Ok(()) } else { Err(Denied::Origin) }
+/// Whether an Origin is a page of this machine, whatever its port.
+fn is_local(origin: &HeaderValue) -> Option<()> {
+    let origin = origin.to_str().ok()?.parse::<Uri>().ok()?;
+    let http = matches!(origin.scheme_str(), Some("http" | "https"));
+    let host = origin.authority().filter(|authority| !authority.as_str().contains('@'))?.host();
+    let here = literal(host).is_some_and(is_this_machine) || host.eq_ignore_ascii_case("localhost");
+    (http && here).then_some(())
 }
 
 /// A page can send any other content type across origins without asking first.
@@ -212,6 +267,8 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             uri: request.uri(),
             headers: request.headers(),
             local: request.local_addr().as_socket_addr().copied(),
+            // What nobody vouches for is not the user of this machine.
+            caller: request.extensions().get().copied().unwrap_or(Caller::Unknown),
         };
         match self.guard.check(&asked) {
             Ok(None) => {}

@@ -1,4 +1,4 @@
-//! MCP over HTTP, on Poem.
+//! MCP over HTTP, on Poem and hyper, HTTP/1.1 alone.
 //!
 //! | Path | |
 //! |---|---|
@@ -7,22 +7,29 @@
 //! | `POST /sse` | as `POST /mcp` |
 //! | `GET /health` | counts, no secrets |
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod caller;
+mod connection;
+mod heads;
+mod listener;
+mod tls;
+#[cfg(unix)]
+mod unix;
 
-use http::{StatusCode, uri::Scheme};
-use poem::{
-    Endpoint, EndpointExt, IntoResponse, Response, Route, RouteMethod,
-    endpoint::make_sync,
-    listener::Acceptor,
-    web::{Json, LocalAddr, RemoteAddr},
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::{MissedTickBehavior, interval, sleep, timeout},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, RouteMethod, endpoint::make_sync, web::Json};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::info;
 
+pub(super) use self::caller::Caller;
+pub use self::tls::TlsError;
+use self::{
+    connection::{Connections, Limits},
+    listener::Listener,
+};
 use super::{
     Backend, Error, Handler,
     guard::Guard,
@@ -30,10 +37,7 @@ use super::{
     sse,
     streamable::Streamable,
 };
-use crate::{
-    app::Health,
-    config::{HttpSettings, NamedToken},
-};
+use crate::{app::Health, config::HttpSettings};
 
 /// How long the app may take to end remote commands.
 const REMOTE_BUDGET: Duration = Duration::from_secs(3);
@@ -44,33 +48,33 @@ const ANSWERS: Duration = Duration::from_millis(700);
 /// How long connections may take to close.
 const CONNECTIONS: Duration = Duration::from_millis(700);
 
-/// Pause after a failed accept. Without one, a process that has no file descriptor left spins.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// A server that listens and does not serve yet.
-#[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     address: SocketAddr,
-    tokens: Vec<NamedToken>,
+    tls: Option<TlsAcceptor>,
+    settings: HttpSettings,
 }
 
 impl Server {
-    /// Opens the listener. Port 0 takes any free one.
+    /// Opens the listeners. Port 0 takes any free one.
     ///
     /// # Errors
     ///
-    /// The port is in use, or the address is no loopback address and there is no token.
+    /// A listener cannot be opened, the certificate cannot be used, or the address is no loopback address and there is
+    /// no token, or neither TLS nor the word that none is wanted.
     pub async fn bind(settings: &HttpSettings) -> Result<Self, Error> {
         let address = SocketAddr::new(settings.bind, settings.port);
-        if !settings.bind.is_loopback() && settings.tokens.is_empty() {
-            return Err(Error::NoToken(address));
+        if !settings.bind.to_canonical().is_loopback() {
+            check_exposure(settings, address)?;
         }
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::PortInUse(address),
-            _ => Error::Listen { address, source },
-        })?;
-        Ok(Self { address: listener.local_addr()?, listener, tokens: settings.tokens.clone() })
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let (listener, address) = Listener::tcp(address).await?;
+        let mut listeners = vec![listener];
+        if let Some(path) = &settings.socket {
+            listeners.push(Listener::unix(path).await?);
+        }
+        Ok(Self { listeners, address, tls, settings: settings.clone() })
     }
 
     /// Where it listens.
@@ -94,23 +98,37 @@ impl Server {
         let sessions = Arc::new(Sessions::new());
         tasks.spawn(reap(sessions.clone(), closing.clone()));
         let exchanges = TaskTracker::new();
-        let streamable = Streamable::new(handler.clone(), sessions, exchanges.clone(), &closing);
-        let (streams, messages) = sse::endpoints(handler, tasks.clone(), closing.clone());
-        let guard = Guard { address: self.address, tokens: self.tokens };
-        let routes = routes(streamable, streams, messages, backend.clone()).with(guard);
-        let ending = end(stop, backend, exchanges, closing.clone());
-        info!(address = %self.address, "listening");
-        poem::Server::new_with_acceptor(Tcp { listener: self.listener, address: self.address })
-            .run_with_graceful_shutdown(routes, ending, Some(CONNECTIONS))
-            .await?;
-        closing.cancel();
+        let body_timeout = self.settings.body_timeout;
+        let streamable = Streamable::new(handler.clone(), sessions, exchanges.clone(), &closing, body_timeout);
+        let (streams, messages) = sse::endpoints(handler, tasks.clone(), closing.clone(), body_timeout);
+        let guard = Guard::new(self.address, &self.settings);
+        let limits =
+            Limits { connections: self.settings.max_connections, header_timeout: self.settings.header_timeout };
+        let endpoint = routes(streamable, streams, messages, backend.clone()).with(guard).boxed();
+        let tokens = !self.settings.tokens.is_empty();
+        let connections = Connections::new(endpoint, self.tls, tokens, &limits, closing.clone());
+        info!(address = %self.address, socket = ?self.settings.socket, tls = self.settings.tls.is_some(), "listening");
+        self.listeners.into_iter().for_each(|listener| connections.listen(listener));
+        end(stop, backend, exchanges, closing).await;
+        connections.end(CONNECTIONS).await;
         tasks.close();
         let _ = timeout(CONNECTIONS, tasks.wait()).await;
         Ok(())
     }
 }
 
-/// Runs the orderly end up to the closing of connections, which is Poem's.
+/// The settings have said so already, with their source; a caller of the library has not.
+fn check_exposure(settings: &HttpSettings, address: SocketAddr) -> Result<(), Error> {
+    if settings.tokens.is_empty() {
+        return Err(Error::NoToken(address));
+    }
+    if settings.tls.is_none() && !settings.insecure_http {
+        return Err(Error::NoTls(address));
+    }
+    Ok(())
+}
+
+/// Runs the orderly end up to the closing of connections.
 async fn end<B: Backend>(stop: CancellationToken, backend: Arc<B>, exchanges: TaskTracker, closing: CancellationToken) {
     stop.cancelled().await;
     backend.shutdown(REMOTE_BUDGET).await;
@@ -160,39 +178,4 @@ fn health(health: Health) -> Response {
     }))
     .with_status(StatusCode::OK)
     .into_response()
-}
-
-/// Poem's own acceptor sets no `nodelay` and its accept loop retries errors without a pause.
-struct Tcp {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Acceptor for Tcp {
-    type Io = TcpStream;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        vec![LocalAddr(self.address.into())]
-    }
-
-    async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        let mut told = false;
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, remote)) => {
-                    // Answers are small and somebody waits for each.
-                    let _ = stream.set_nodelay(true);
-                    let local = stream.local_addr().unwrap_or(self.address);
-                    return Ok((stream, LocalAddr(local.into()), RemoteAddr(remote.into()), Scheme::HTTP));
-                }
-                Err(error) => {
-                    // Once: it may go on for long.
-                    if !std::mem::replace(&mut told, true) {
-                        warn!(%error, "cannot accept a connection");
-                    }
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
 }

@@ -66,9 +66,10 @@ pub(super) fn endpoints<S: Handler>(
     handler: S,
     tasks: TaskTracker,
     closing: CancellationToken,
+    body_timeout: Duration,
 ) -> (Streams<S>, Messages) {
     let open = Open::default();
-    (Streams { handler, tasks, closing, open: open.clone() }, Messages { open })
+    (Streams { handler, tasks, closing, open: open.clone() }, Messages { open, body_timeout })
 }
 
 /// `GET /sse`.
@@ -113,6 +114,7 @@ fn event(message: &ServerJsonRpcMessage) -> Event {
 /// `POST /message`.
 pub(super) struct Messages {
     open: Open,
+    body_timeout: Duration,
 }
 
 impl Endpoint for Messages {
@@ -126,7 +128,7 @@ impl Endpoint for Messages {
 impl Messages {
     async fn take(&self, mut request: Request) -> Result<Response, Response> {
         let connection = self.connection(&request).ok_or_else(unknown)?;
-        let body = read_body(request.take_body()).await?;
+        let body = read_body(request.take_body(), self.body_timeout).await?;
         let mut message = message::parse(&body).map_err(refusal)?;
         let (parts, ()) = http::Request::from(request).map(drop).into_parts();
         message.insert_extension(parts);

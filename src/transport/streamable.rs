@@ -37,9 +37,6 @@ use crate::ssh::ids::Owner;
 /// The largest body that is read.
 pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
 const SESSION_ID: &str = "mcp-session-id";
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const JSON: &str = "application/json";
@@ -52,6 +49,7 @@ pub(super) struct Streamable {
     stateless: Arc<BoxEndpoint<'static, Response>>,
     /// POSTs that are not answered to their end.
     exchanges: TaskTracker,
+    body_timeout: Duration,
 }
 
 impl Streamable {
@@ -60,6 +58,7 @@ impl Streamable {
         sessions: Arc<Sessions>,
         exchanges: TaskTracker,
         closing: &CancellationToken,
+        body_timeout: Duration,
     ) -> Self {
         // Host and Origin are the guard's business: it is stricter, and it knows the port.
         let config = StreamableHttpServerConfig::default()
@@ -80,11 +79,12 @@ impl Streamable {
             with_sessions: with_sessions.compat().boxed(),
             stateless: Arc::new(stateless.compat().boxed()),
             exchanges,
+            body_timeout,
         }
     }
 
     async fn post(&self, mut request: Request) -> Response {
-        let body = match read_body(request.take_body()).await {
+        let body = match read_body(request.take_body(), self.body_timeout).await {
             Ok(body) => body,
             Err(response) => return response,
         };
@@ -213,14 +213,14 @@ fn id_of(message: &ClientJsonRpcMessage) -> Option<RequestId> {
 }
 
 /// Reads a body that has a bound in size and in time.
-pub(super) async fn read_body(body: Body) -> Result<Vec<u8>, Response> {
-    match timeout(BODY_TIME, body.into_bytes_limit(MAX_BODY_BYTES)).await {
+pub(super) async fn read_body(body: Body, within: Duration) -> Result<Vec<u8>, Response> {
+    match timeout(within, body.into_bytes_limit(MAX_BODY_BYTES)).await {
         Ok(Ok(bytes)) => Ok(bytes.to_vec()),
         Ok(Err(ReadBodyError::PayloadTooLarge)) => {
             Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB at most"))
         }
         Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds")),
+        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time (MCP_BODY_TIMEOUT)")),
     }
 }
 

@@ -18,6 +18,9 @@ async fn only_names_of_this_machine_with_this_port_are_served() -> TestResult {
     let served = ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"];
     let refused =
         ["evil.com", "127.0.0.1.evil", "localhost.evil.com", "127.0.0.2", "0.0.0.0", "evil@localhost", "[::2]", "::1"];
+    for host in ["localhost:99999", "localhost:", "localhost:x", ""] {
+        assert_eq!(ask(host).send(server.address).await?.status, 403, "{host}");
+    }
     for host in served {
         for host in [host.to_owned(), format!("{host}:{port}")] {
             assert_eq!(ask(&host).send(server.address).await?.status, 200, "{host}");

@@ -33,12 +33,28 @@ pub(crate) struct Running {
 
 pub(crate) fn settings(tokens: &[(&str, &str)]) -> HttpSettings {
     let token = |(name, token): &(&str, &str)| NamedToken { name: (*name).to_owned(), token: Secret::from(*token) };
-    HttpSettings { port: 0, bind: std::net::Ipv4Addr::LOCALHOST.into(), tokens: tokens.iter().map(token).collect() }
+    HttpSettings {
+        port: 0,
+        bind: std::net::Ipv4Addr::LOCALHOST.into(),
+        tokens: tokens.iter().map(token).collect(),
+        tls: None,
+        insecure_http: false,
+        socket: None,
+        allowed_hosts: Vec::new(),
+        allowed_origins: Vec::new(),
+        max_connections: 512,
+        header_timeout: SOON,
+        body_timeout: SOON,
+    }
 }
 
 impl Running {
     pub(crate) async fn new(tokens: &[(&str, &str)]) -> Result<Self, Error> {
-        let server = Server::bind(&settings(tokens)).await?;
+        Self::with(settings(tokens)).await
+    }
+
+    pub(crate) async fn with(settings: HttpSettings) -> Result<Self, Error> {
+        let server = Server::bind(&settings).await?;
         let (tools, process, stop) = (Tools::default(), Arc::new(Process::default()), CancellationToken::new());
         let address = server.local_addr();
         let server = tokio::spawn(server.run(tools.clone(), process.clone(), stop.clone()));
@@ -46,7 +62,7 @@ impl Running {
     }
 
     /// Stops it; tells how long that takes.
-    async fn end(self) -> Result<Duration, Box<dyn std::error::Error>> {
+    pub(crate) async fn end(self) -> Result<Duration, Box<dyn std::error::Error>> {
         let begin = Instant::now();
         self.stop.cancel();
         timeout(SOON, self.server).await.map_err(|_| "the server did not end")???;
@@ -272,5 +288,8 @@ async fn a_port_in_use_and_a_public_bind_without_token_are_refused() -> TestResu
     assert!(matches!(Server::bind(&taken).await, Err(Error::PortInUse(_))));
     let public = HttpSettings { bind: std::net::Ipv4Addr::UNSPECIFIED.into(), ..settings(&[]) };
     assert!(matches!(Server::bind(&public).await, Err(Error::NoToken(_))));
+    let readable = HttpSettings { tokens: settings(&[("alice", "token-a")]).tokens, ..public };
+    assert!(matches!(Server::bind(&readable).await, Err(Error::NoTls(_))));
+    assert!(Server::bind(&HttpSettings { insecure_http: true, ..readable }).await.is_ok());
     Ok(())
 }

@@ -5,9 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use chrono::{DateTime, Utc};
 use ssh_mcp::{
     app::{CommandView, Connected},
-    config::{
-        AnswerSettings, Compression, ForwardSettings, HttpSettings, Limits, Settings, Share, SpillSettings, SshSettings,
-    },
+    config::{AnswerSettings, Compression, ForwardSettings, Limits, Settings, Share, SpillSettings, SshSettings},
     ssh::{
         async_command::{CommandInfo, Status},
         client::{HostKeyInfo, Target, Trust},
@@ -49,7 +47,7 @@ pub(crate) fn settings() -> Settings {
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
-        http: HttpSettings { port: 0, bind: Ipv4Addr::LOCALHOST.into(), tokens: Vec::new() },
+        http: crate::http::settings(&[]),
         secrets: Default::default(),
         log_filter: "info".into(),
     }

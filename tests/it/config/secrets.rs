@@ -17,15 +17,61 @@ fn refused_tokens(text: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn address_beyond_loopback_needs_a_token() {
-    for bind in ["0.0.0.0", "::", "192.0.2.1"] {
-        let message = refused_environment([("MCP_BIND", bind)]);
-        assert!(message.contains("MCP_BIND (environment)") && message.contains("MCP_TOKEN"), "{message}");
-        let settings = from_environment([("MCP_BIND", bind), ("MCP_TOKEN", TOKEN)]);
+fn address_beyond_loopback_needs_a_token_and_tls() {
+    let (insecure, token) = (("MCP_INSECURE_HTTP", "yes"), ("MCP_TOKEN", TOKEN));
+    for bind in ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"] {
+        let needs = |what: &str| {
+            format!(
+                "1 setting cannot be used; nothing was started\n  MCP_BIND (environment): {bind} is not a loopback address \
+                 and needs {what}"
+            )
+        };
+        let (tokens, tls) =
+            ("MCP_TOKEN or MCP_TOKEN_FILE", "TLS (MCP_TLS_CERT and MCP_TLS_KEY) or an explicit --insecure-http");
+        assert_eq!(refused_environment([("MCP_BIND", bind)]), needs(&format!("{tokens}, and {tls}")));
+        assert_eq!(refused_environment([("MCP_BIND", bind), insecure]), needs(tokens));
+        assert_eq!(refused_environment([("MCP_BIND", bind), token]), needs(tls));
+        let settings = from_environment([("MCP_BIND", bind), token, insecure]);
         assert_eq!(settings.http.bind.to_string(), bind);
     }
-    for bind in ["127.0.0.2", "::1"] {
+    for bind in ["127.0.0.2", "::1", "::ffff:127.0.0.1"] {
         from_environment([("MCP_BIND", bind)]);
+    }
+}
+
+#[test]
+fn certificate_and_key_come_together_and_the_key_is_private() {
+    let (_one, certificate) = private_file("certificate");
+    let (_two, key) = private_file("canary");
+    let (certificate, path) = (certificate.display().to_string(), key.display().to_string());
+    let both = [("MCP_TLS_CERT", certificate.as_str()), ("MCP_TLS_KEY", path.as_str())];
+    let settings = from_environment(both);
+    assert!(settings.http.tls.is_some() && !format!("{settings:?}").contains("canary"));
+    assert!(refused_environment([both[0]]).contains("MCP_TLS_CERT (environment): needs MCP_TLS_KEY too"));
+    assert!(refused_environment([both[1]]).contains("MCP_TLS_KEY (environment): needs MCP_TLS_CERT too"));
+    assert!(refused_environment([both[0], ("MCP_TLS_KEY", "/nonexistent")]).contains("/nonexistent: cannot be read"));
+    if cfg!(unix) {
+        set_mode(&key, 0o640);
+        assert!(refused_environment(both).contains("open to the group or to others"));
+    }
+}
+
+#[test]
+fn lists_of_hosts_and_origins_are_exact_names() {
+    let settings = from_environment([
+        ("MCP_ALLOWED_HOSTS", "MCP.example.org, 10.0.0.5:8443,[2001:db8::1]"),
+        ("MCP_ALLOWED_ORIGINS", "https://App.example.org,http://10.0.0.5:3000"),
+    ]);
+    let hosts: Vec<_> = settings.http.allowed_hosts.iter().map(|one| (one.host.as_str(), one.port)).collect();
+    assert_eq!(hosts, [("mcp.example.org", None), ("10.0.0.5", Some(8443)), ("[2001:db8::1]", None)]);
+    assert_eq!(settings.http.allowed_origins, ["https://app.example.org", "http://10.0.0.5:3000"]);
+    for hosts in ["*", "*.example.org", "a,,b", "http://a", "a/b", "u@a", "a:", "a:99999", "a b"] {
+        let message = refused_environment([("MCP_ALLOWED_HOSTS", hosts)]);
+        assert!(message.contains("is not a list such as `mcp.example.org"), "{hosts}: {message}");
+    }
+    for origins in ["*", "null", "app.example.org", "https://*.example.org", "https://a/b", "file://a", "https://"] {
+        let message = refused_environment([("MCP_ALLOWED_ORIGINS", origins)]);
+        assert!(message.contains("is not a list such as `https://app"), "{origins}: {message}");
     }
 }
 

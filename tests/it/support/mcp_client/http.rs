@@ -34,10 +34,19 @@ pub(crate) struct HttpServer {
 impl HttpServer {
     /// Starts it on a free port of 127.0.0.1 and waits until `GET /health` answers.
     pub(crate) async fn start(env: &[(&str, &str)]) -> Self {
+        Self::start_with(env, ServerProcess::http).await
+    }
+
+    /// The same as another user, which takes root.
+    pub(crate) async fn start_as(user: &str) -> Self {
+        Self::start_with(&[], |env| ServerProcess::http_as(user, env)).await
+    }
+
+    async fn start_with(env: &[(&str, &str)], start: impl Fn(&[(&str, &str)]) -> ServerProcess) -> Self {
         for _ in 0..ATTEMPTS {
             let port = free_port();
             let number = port.to_string();
-            let mut process = ServerProcess::http(&[env, &[("MCP_PORT", number.as_str())]].concat());
+            let mut process = start(&[env, &[("MCP_PORT", number.as_str())]].concat());
             let stdout = process.collect_stdout();
             eventually("the server answers or ends", async || {
                 process.ended().is_some() || get(port, "/health").await.is_ok_and(|reply| reply.status == 200)

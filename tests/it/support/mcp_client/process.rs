@@ -41,6 +41,17 @@ impl ServerProcess {
         Self::start(env!("CARGO_BIN_EXE_ssh-mcp"), env, Stdio::null())
     }
 
+    /// Starts `ssh-mcp` as another user, as root can. It has no home, and so no settings file.
+    pub(crate) fn http_as(user: &str, env: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let group = std::process::Command::new("id").args(["-g", user]).output().expect("id starts").stdout;
+        let group = String::from_utf8_lossy(&group).trim().to_owned();
+        // It becomes the server; runuser would be its parent, and the server would outlive it.
+        let arguments = ["--reuid", user, "--regid", &group, "--clear-groups", env!("CARGO_BIN_EXE_ssh-mcp")];
+        let command = command("setpriv", &arguments, Path::new("/nonexistent"), env);
+        Self::spawn(command, home, Stdio::null())
+    }
+
     fn start(program: &str, env: &[(&str, &str)], stdin: Stdio) -> Self {
         let home = tempfile::tempdir().expect("a home");
         let command = command(program, &[], home.path(), env);
