@@ -19,8 +19,11 @@ mod address;
 mod control;
 #[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod envelope;
+pub(crate) mod known_hosts;
 #[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod output_buffer;
+#[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
+mod redactor;
 #[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod runtime;
 
@@ -60,6 +63,10 @@ mod targets {
             "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"tools/call\",\"params\":3}\n", "\"result\":{}", "\"error\":{}",
             "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":1}}\n", "\"",
             "{\"jsonrpc\":\"2.0\",\"id\":4,\"result\":{}}\n", "\\u0069d", "\\ud800", "\0", "\"id\":9007199254740993"];
+        known_hosts, 1000: ["\0\u{16}h\0", "h", "\0", "\n", "\r\n", " ", "\t", "#", "@revoked ", "@cert-authority ", "*", "?", "!h", ",", "[h]:22",
+            "[h]:2222", "|1|", "=", "ssh-ed25519 ", "ssh-rsa ", "AAAAC3NzaC1lZDI1NTE5AAAAI", "\"", "h,g ", "* ", "H"];
+        redactor, 1000: ["\u{1}", "\u{4}", "\u{8}", "\0", "secret", "aaaa", "ab", "a", "\n", "\\", "\"", "%", "c2VjcmV0", "736563726574",
+            "\\u0073", "[redacted]", "é", "\u{7f}"];
     }
 }
 
