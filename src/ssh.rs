@@ -13,5 +13,6 @@ pub mod ids;
 pub mod output;
 pub mod registry;
 pub mod session;
+pub mod ssh_config;
 
 pub use error::Error;
