@@ -82,10 +82,13 @@ fn final_pass(pass: &mut Pass<'_>, files: &[ConfigFile]) -> Result<Origin, SshCo
         pass.host.clone_from(&name.value);
         origin = name.origin.clone();
     }
+    // As ssh does before it looks at the name: the final pass comes too late for these three.
+    pass.options.canonicalize_hostname.get_or_insert(Setting::default(CanonicalizeHostname::No));
+    pass.options.canonicalize_max_dots.get_or_insert(Setting::default(1));
+    pass.options.canonicalize_fallback_local.get_or_insert(Setting::default(true));
     let canonical = canonicalize(&pass.host, &pass.options, pass.probe)?;
-    let wanted = pass.options.canonicalize_hostname.as_ref();
-    let wanted = wanted.filter(|choice| choice.value != CanonicalizeHostname::No);
-    if let Some(choice) = wanted.filter(|_| canonical.skipped) {
+    let wanted = pass.options.canonicalize_hostname.clone().filter(|choice| choice.value != CanonicalizeHostname::No);
+    if let Some(choice) = wanted.as_ref().filter(|_| canonical.skipped) {
         let keyword = "canonicalizehostname".to_owned();
         pass.notices.push(Notice {
             kind: NoticeKind::NotEvaluated,
