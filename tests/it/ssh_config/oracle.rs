@@ -10,9 +10,7 @@ use std::{
 };
 
 use secrecy::ExposeSecret;
-use ssh_mcp::ssh::ssh_config::{
-    AlgorithmEdit, Given, Local, Places, Resolved, ShellProbe, SshConfig, SshConfigError,
-};
+use ssh_mcp::ssh::ssh_config::{AlgorithmEdit, Given, Local, Places, Resolved, ShellProbe, SshConfig, SshConfigError};
 
 /// Every value of each keyword, as printed.
 pub(super) type Values = BTreeMap<String, Vec<String>>;
@@ -219,9 +217,8 @@ pub(super) fn differences(ours: &Result<Resolved, SshConfigError>, theirs: Resul
             level_jumps(&mut theirs);
             let keywords: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
             let differ = |keyword: &&&String| ours.get(**keyword) != theirs.get(**keyword);
-            let words = |keyword: &String| {
-                format!("{keyword}: ours {:?}, ssh's {:?}", ours.get(keyword), theirs.get(keyword))
-            };
+            let words =
+                |keyword: &String| format!("{keyword}: ours {:?}, ssh's {:?}", ours.get(keyword), theirs.get(keyword));
             keywords.iter().filter(differ).map(|keyword| words(keyword)).collect()
         }
     }
