@@ -131,6 +131,7 @@ fn any_bytes_are_taken_or_refused_without_a_panic() {
 
 /// Run it for as long as wanted: `SSH_MCP_FUZZ_SECS=600 cargo test --test it fuzz::ssh_config`.
 #[test]
+#[expect(clippy::print_stderr, reason = "the seed brings a failure back")]
 fn any_bytes_for_as_long_as_wanted() {
     let Some(secs) = std::env::var("SSH_MCP_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok()) else { return };
     let seed = u64::from(std::process::id());

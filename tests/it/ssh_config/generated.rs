@@ -1,5 +1,7 @@
 //! Configurations that a seed makes, each asked for several hosts.
 
+mod words;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -11,125 +13,9 @@ use std::{
 
 use ssh_mcp::ssh::ssh_config::Given;
 
+use self::words::{COMMANDS, CRITERIA, EXECS, FAULTS, FORWARDS, HOPS, HOSTS, LISTS, PATHS, PATTERNS};
 use super::oracle;
 use crate::support::random::Random;
-
-const HOSTS: [&str; 14] = [
-    "alpha",
-    "beta",
-    "web1",
-    "web2",
-    "db.example.com",
-    "Prod-DB",
-    "10.0.0.5",
-    "10.1",
-    "2001:db8::1",
-    "a.b.c.example.org",
-    "github.com",
-    "gw",
-    "WEB1.Example.COM",
-    "2001:DB8:0::2",
-];
-const PATTERNS: [&str; 24] = [
-    "*",
-    "alpha",
-    "beta",
-    "web?",
-    "web*",
-    "*.example.com",
-    "*.EXAMPLE.com",
-    "db*",
-    "!web2",
-    "!*.example.org",
-    "10.*",
-    "*db*",
-    "Prod-DB",
-    "prod-db",
-    "gw",
-    "github.com",
-    "2001:*",
-    "?????",
-    "real.*",
-    "*a*",
-    "\"web1\"",
-    "!alpha",
-    "10.0.0.?",
-    "*.*",
-];
-const LISTS: [&str; 12] = [
-    "*",
-    "web*",
-    "!web2,*",
-    "alpha,beta",
-    "*.example.com,gw",
-    "\"web1\"",
-    "REAL.*",
-    "10.*",
-    "root",
-    "me,deploy",
-    "!deploy,*",
-    "\"alpha,web?\"",
-];
-const PATHS: [&str; 16] = [
-    "~/.ssh/id_a",
-    "~/.ssh/id_b",
-    "/keys/%h",
-    "\"/keys/with space/%r\"",
-    "/keys/with\\ space",
-    "%d/.ssh/%n-%p",
-    "~/%l/%L/%u/%i",
-    "${LC_TEST_DIR}/key",
-    "~root/key",
-    "keys/relative",
-    "/x/%%y",
-    "/c/%C",
-    "'/quoted single'",
-    "/x=y",
-    "none",
-    "~/k/%k",
-];
-const HOPS: [&str; 14] = [
-    "none",
-    "bastion",
-    "me@bastion",
-    "bastion:2222",
-    "me@bastion:22",
-    "ssh://me@bastion:2200",
-    "a,b",
-    "a,me@b:22,c",
-    "[2001:db8::9]:22",
-    "10.0.0.9",
-    "ssh://bastion,ssh://u@c:99",
-    "None",
-    "gw",
-    "a@b@c",
-];
-const COMMANDS: [&str; 8] = [
-    "nc %h %p",
-    "none",
-    "ssh -W %h:%p bastion # no comment",
-    "sh -c \"exec nc '%h' %p\"",
-    "/x/proxy --user=%r %n %%",
-    "-",
-    "= odd",
-    "connect  two   spaces",
-];
-const FORWARDS: [&str; 11] = [
-    "8080 localhost:80",
-    "127.0.0.1:8080 db:5432",
-    "[::1]:9000 [2001:db8::1]:90",
-    "*:7000 host:70",
-    "/run/%n.sock host:70",
-    "8081 /run/%h.sock",
-    "/a/b /c/d",
-    "${PORT_HERE} localhost:80",
-    "localhost:8083 /run/x.sock",
-    "\"8084\" \"localhost:84\"",
-    "8080 localhost:80",
-];
-const CRITERIA: [&str; 9] = ["host", "originalhost", "user", "localuser", "all", "final", "canonical", "exec", "Host"];
-const EXECS: [&str; 6] =
-    ["true", "false", "\"test %h = web1\"", "\"test %p = 22\"", "\"test %n-%r = alpha-root\"", "\"echo %C %k %u\""];
 
 struct Generator {
     random: Random,
@@ -346,42 +232,6 @@ impl Generator {
     }
 
     fn fault(&mut self) -> (&'static str, String) {
-        const FAULTS: [(&str, &str); 34] = [
-            ("Port", "0"),
-            ("Port", "70000"),
-            ("Port", "x"),
-            ("Port", "22 23"),
-            ("HostName", "%q"),
-            ("HostName", ""),
-            ("HostName", "\"\""),
-            ("User", "a b"),
-            ("User", "\"open"),
-            ("Foo", "bar"),
-            ("BarKey", "1"),
-            ("IdentitiesOnly", "maybe"),
-            ("Compression", "true"),
-            ("ConnectTimeout", "5x"),
-            ("ConnectTimeout", "-1"),
-            ("ConnectionAttempts", "x"),
-            ("RekeyLimit", "15"),
-            ("RekeyLimit", "1X"),
-            ("RekeyLimit", "1G 5x"),
-            ("ProxyJump", "a,,b"),
-            ("ProxyJump", "@b"),
-            ("ProxyJump", "a:0"),
-            ("ProxyJump", "ssh://a/path"),
-            ("LocalForward", "80"),
-            ("LocalForward", "80 localhost"),
-            ("LocalForward", "${NO_SUCH_VARIABLE} localhost:80"),
-            ("UserKnownHostsFile", "none /x"),
-            ("UserKnownHostsFile", "/x/%q"),
-            ("SetEnv", "NOVALUE"),
-            ("SendEnv", "A=B"),
-            ("IdentityAgent", "${NO_SUCH_VARIABLE}"),
-            ("IdentityAgent", "$bad-name"),
-            ("AddKeysToAgent", "later"),
-            ("StrictHostKeyChecking", "perhaps"),
-        ];
         let (keyword, value) = self.random.pick(&FAULTS);
         (keyword, value.to_owned())
     }
@@ -397,7 +247,7 @@ fn write(path: &Path, text: &str) {
 fn compare(seed: u64, accepted: &AtomicUsize) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let mut generator = Generator { random: Random::new(seed), faulty: seed % 3 == 0 };
+    let mut generator = Generator { random: Random::new(seed), faulty: seed.is_multiple_of(3) };
     fs::create_dir(at("conf.d")).unwrap();
     for name in ["conf.d/10-a.conf", "conf.d/20-b.conf", "conf.d/.hidden.conf", "conf.d/other"] {
         let blocks = generator.random.below(3);
@@ -437,6 +287,7 @@ fn compare(seed: u64, accepted: &AtomicUsize) -> Vec<String> {
 }
 
 /// Compares the seeds on two threads; fails with everything that differs.
+#[expect(clippy::print_stderr, reason = "how many were accepted")]
 fn compare_all(seeds: std::ops::Range<u64>) {
     let accepted = AtomicUsize::new(0);
     let compare_some = |offset: u64| {
@@ -462,6 +313,7 @@ fn sixty_generated_configurations_mean_what_they_mean_to_ssh() {
 
 /// `SSH_MCP_GENERATED=500 cargo test --test it ssh_config::generated`; `SSH_MCP_SEED` moves the first one.
 #[test]
+#[expect(clippy::print_stderr, reason = "the seeds bring a failure back")]
 fn as_many_generated_configurations_as_wanted_mean_what_they_mean_to_ssh() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let Some(count) = number("SSH_MCP_GENERATED") else { return };
