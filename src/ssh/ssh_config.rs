@@ -120,10 +120,17 @@ pub struct Given {
 }
 
 /// The files as they are now. Read anew for each use: an edit counts from the next connect.
-#[derive(Debug)]
 pub struct SshConfig {
     files: Vec<ConfigFile>,
     local: Local,
+}
+
+impl fmt::Debug for SshConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The lines may hold secrets, as SetEnv does.
+        let paths: Vec<_> = self.files.iter().map(|file| &file.path).collect();
+        f.debug_struct("SshConfig").field("files", &paths).field("local", &self.local).finish()
+    }
 }
 
 impl SshConfig {

@@ -29,7 +29,6 @@ pub const MAX_FILES: usize = 1024;
 pub const MAX_DEPTH: usize = 16;
 
 /// A file in lines.
-#[derive(Debug)]
 pub(super) struct ConfigFile {
     pub(super) path: Arc<Path>,
     /// Whether it is the user's, not the system's.
@@ -38,7 +37,6 @@ pub(super) struct ConfigFile {
 }
 
 /// A line, and the files that it includes.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) line: Line,
     pub(super) included: Vec<ConfigFile>,

@@ -181,6 +181,27 @@ fn a_file_that_others_may_write_to_is_refused() {
     assert!(standard(&folder).is_ok());
 }
 
+/// Debian's default umask makes files that the group may write to, and each user has a group alone.
+#[test]
+fn a_file_that_a_group_may_write_to_is_taken_where_ssh_takes_it() {
+    let folder = Folder::new();
+    let extra = folder.file("extra", "Port 7\n");
+    let path = folder.file("config", "Include @/extra\n");
+    mode(&extra, 0o660);
+    let same = |what: &str| {
+        let ours = oracle::resolve_file(&path, "a", &Given::default());
+        let theirs = oracle::ask_file(&path, "a", &Given::default());
+        assert_eq!(ours.is_ok(), theirs.is_ok(), "{what}: {ours:?} {theirs:?}");
+    };
+    same("the own group");
+    // Only root may give a file to any group.
+    for group in [0, 1, 4, 27, 100, 12_345] {
+        if std::os::unix::fs::chown(&extra, None, Some(group)).is_ok() {
+            same(&format!("group {group}"));
+        }
+    }
+}
+
 #[test]
 fn a_file_of_somebody_else_is_refused() {
     let folder = Folder::new();
@@ -254,7 +275,7 @@ fn no_secret_of_a_file_stands_in_an_error_or_in_debug() {
         ..oracle::local()
     };
     assert!(!format!("{local:?}").contains("hunter2"));
-    let config = SshConfig::from_text("", local).unwrap();
+    let config = SshConfig::from_text("SetEnv TOKEN=hunter2\n", local).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(config.resolve("a", &Given::default(), &NoProbe).is_ok());
 }
