@@ -38,6 +38,7 @@ codes! {
     NameInUse => "name_in_use",
     CommandTooLong => "command_too_long",
     NoSuchDirectory => "no_such_directory",
+    SshConfigInvalid => "ssh_config_invalid",
     SessionNotFound => "session_not_found",
     SessionClosed => "session_closed",
     CommandNotFound => "command_not_found",

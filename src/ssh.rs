@@ -14,5 +14,6 @@ pub mod output;
 pub mod quota;
 pub mod registry;
 pub mod session;
+pub mod ssh_config;
 
 pub use error::Error;

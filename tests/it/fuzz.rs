@@ -26,6 +26,7 @@ mod output_buffer;
 mod redactor;
 #[expect(unreachable_pub, reason = "fuzz/ has it at the top")]
 mod runtime;
+pub(crate) mod ssh_config;
 
 use runtime::block_on;
 

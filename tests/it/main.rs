@@ -58,6 +58,7 @@ mod sessions;
 mod shells;
 mod spill;
 mod sse;
+mod ssh_config;
 mod stdio;
 mod support;
 mod text;

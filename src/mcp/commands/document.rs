@@ -124,6 +124,9 @@ fn meaning(code: Code) -> (&'static str, &'static str) {
         Code::NameInUse => ("Another live session has this name.", "Use another name, or that session."),
         Code::CommandTooLong => ("The command line is too long for one argument.", "Send the text in `stdin`."),
         Code::NoSuchDirectory => ("`cwd` does not exist; nothing was run.", "Check the path."),
+        Code::SshConfigInvalid => {
+            ("`ssh` would refuse its configuration.", "Ask the user to mend the file and line named.")
+        }
         Code::SessionNotFound => ("No session has this id.", "Copy one of `candidates`, or call ssh_list_sessions."),
         Code::SessionClosed => ("The session was closed.", "Connect again, as `hint` says."),
         Code::CommandNotFound => ("No command has this id.", "Call ssh_list_commands."),
