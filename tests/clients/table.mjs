@@ -4,7 +4,12 @@ import { text } from "node:stream/consumers";
 
 const rows = (await text(process.stdin)).split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
 const scenarios = [...new Set(rows.map((row) => row.scenario))];
-const ways = [...new Set(rows.map((row) => `${row.client}\t${row.transport}`))];
+const order = ["stdio", "/mcp", "/sse", "stdio 2026", "/mcp 2026"];
+const ways = [...new Set(rows.map((row) => `${row.client}\t${row.transport}`))].sort((one, other) => {
+  const [[oneClient, oneWay], [otherClient, otherWay]] = [one.split("\t"), other.split("\t")];
+  // Clients stand in the order in which they ran, which is that of the rows.
+  return oneClient === otherClient ? order.indexOf(oneWay) - order.indexOf(otherWay) : 0;
+});
 const cells = ways.map((way) => {
   const [client, transport] = way.split("\t");
   const own = rows.filter((row) => row.client === client && row.transport === transport);
