@@ -4,9 +4,9 @@
 //! cargo run --example conformance -- --port 8000
 //! ```
 //!
-//! The suite calls tools, reads resources and gets prompts by fixed names, which no server has by itself. This one has them, behind
-//! the very routes, guard, sessions and streams of `ssh-mcp`: it differs from that program in its handler alone.
-//! `tests/conformance/run.sh` runs the suite against both.
+//! The suite calls tools, reads resources and gets prompts by fixed names, which no server has by itself. This one has
+//! them, behind the very routes, guard, sessions and streams of `ssh-mcp`: it differs from that program in its handler
+//! alone. `tests/conformance/run.sh` runs the suite against both.
 
 // Beside this file they would be taken for other examples.
 #[path = "conformance/fixtures.rs"]

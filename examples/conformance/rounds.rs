@@ -1,5 +1,5 @@
-//! Requests that are answered with questions (2026-07-28): the client asks its user or its model, and sends the request again
-//! with what it learned and with the state that it was given.
+//! Requests that are answered with questions (2026-07-28): the client asks its user or its model, and sends the request
+//! again with what it learned and with the state that it was given.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Rounds {
         };
         let asked = can_be_asked(state.round);
         if asked.is_empty() {
-            return Err(ErrorData::missing_required_client_capability(needed()));
+            return Err(ErrorData::missing_required_client_capability(needed(self.ask.get(state.round))));
         }
         let none = InputResponses::new();
         let responses = retry.responses.as_ref().unwrap_or(&none);
@@ -114,8 +114,18 @@ fn is_declared(request: &InputRequest, client: &ClientCapabilities) -> bool {
     }
 }
 
-fn needed() -> ClientCapabilities {
-    ClientCapabilities::builder().enable_elicitation().build()
+/// What a client has to declare to be asked this.
+fn needed(requests: Option<&InputRequests>) -> ClientCapabilities {
+    let mut needed = ClientCapabilities::default();
+    for request in requests.into_iter().flat_map(InputRequests::values) {
+        match request {
+            InputRequest::CreateMessage(_) => needed.sampling = Some(Default::default()),
+            InputRequest::Elicitation(_) => needed.elicitation = Some(Default::default()),
+            InputRequest::ListRoots(_) => needed.roots = Some(Default::default()),
+            _ => {}
+        }
+    }
+    needed
 }
 
 /// What a response says, if it is an answer to the request.

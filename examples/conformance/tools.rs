@@ -86,7 +86,7 @@ impl Suite {
     }
 
     async fn elicit(&self, name: &str, arguments: &JsonObject, context: &Context) -> CallToolResponse {
-        if !context.client_capabilities().is_some_and(|client| client.elicitation.is_some()) {
+        if context.client_capabilities().is_none_or(|client| client.elicitation.is_none()) {
             return failed("the client does not elicit");
         }
         let Some(question) = self.fixtures().elicitation(name, arguments) else {
@@ -117,7 +117,7 @@ async fn progress(context: &Context) {
 }
 
 async fn sample(arguments: &JsonObject, context: &Context) -> CallToolResponse {
-    if !context.client_capabilities().is_some_and(|client| client.sampling.is_some()) {
+    if context.client_capabilities().is_none_or(|client| client.sampling.is_none()) {
         return failed("the client does not sample");
     }
     let question = json!({"role": "user", "content": {"type": "text", "text": arguments.get("prompt")}});

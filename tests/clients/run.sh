@@ -65,7 +65,8 @@ python_with_sdk() {
     if ! cmp -s "$here/python/requirements.txt" "$venv/installed.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv" >/dev/null 2>&1 || return 0
-        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$here/python/requirements.txt" >&2
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$here/python/requirements.txt" >&2 ||
+            return
         cp "$here/python/requirements.txt" "$venv/installed.txt"
     fi
     echo "$venv/bin/python"

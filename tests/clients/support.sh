@@ -60,7 +60,8 @@ npm_folder() {
     cp "$from"/package.json "$from"/*.mjs "$to/"
     if ! cmp -s "$from/package-lock.json" "$to/installed.json"; then
         cp "$from/package-lock.json" "$to/"
-        (cd "$to" && npm ci --silent --no-audit --no-fund --ignore-scripts "$@") >&2
+        # Called in $(..), where a failure would not end the script by itself.
+        (cd "$to" && npm ci --loglevel=error --no-audit --no-fund --ignore-scripts "$@") >&2 || return
         cp "$from/package-lock.json" "$to/installed.json"
     fi
     echo "$to"

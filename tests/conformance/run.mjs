@@ -121,8 +121,8 @@ try {
   await rm(results, { recursive: true, force: true });
 }
 
-const head = { server: "server", revision: "revision", group: "scenarios", scenarios: "passed", checks: "checks", warnings: "warnings" };
-const widths = { server: 9, revision: 11, group: 32, scenarios: 8, checks: 9, warnings: 8 };
+const widths = { server: 9, revision: 11, group: 32, scenarios: 10, checks: 9, warnings: 8 };
+const head = Object.fromEntries(Object.keys(widths).map((key) => [key, key]));
 for (const line of [head, ...rows]) {
   console.log(Object.entries(widths).map(([key, width]) => line[key].padEnd(width)).join(" ").trimEnd());
 }

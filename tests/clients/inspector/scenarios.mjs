@@ -16,7 +16,8 @@ assert(options.address && options.key && options.stdio && options.url, "see the 
 const BOUND_MS = 30_000;
 const WAYS = { stdio: [options.stdio], "/mcp": [`${options.url}/mcp`], "/sse": [`${options.url}/sse`] };
 
-const manifest = JSON.parse(readFileSync(new URL("node_modules/@modelcontextprotocol/inspector/package.json", import.meta.url)));
+const manifest = new URL("node_modules/@modelcontextprotocol/inspector/package.json", import.meta.url);
+const { version } = JSON.parse(readFileSync(manifest, "utf8"));
 let failures = 0;
 
 async function inspect(target, ...args) {
@@ -35,7 +36,7 @@ async function scenario(transport, name, body) {
     [result, detail] = ["FAILED", String(error?.message ?? error)];
   }
   const ms = Math.round(performance.now() - began);
-  const client = `Inspector ${manifest.version}`;
+  const client = `Inspector ${version}`;
   console.log(JSON.stringify({ client, transport, scenario: name, result, ms, detail: detail.slice(0, 300) }));
 }
 

@@ -31,12 +31,13 @@ from mcp_types import ElicitResult
 # How long anything may take. No scenario needs a tenth of it.
 BOUND = 20.0
 NAME = f"Python {version('mcp')}"
+# The last is how the SDK finds the revision: "auto" is its default, and probes.
 WAYS = [
     ("stdio", "stdio", "legacy"),
     ("/mcp", "http", "legacy"),
     ("/sse", "sse", "legacy"),
-    ("stdio 2026", "stdio", "2026-07-28"),
-    ("/mcp 2026", "http", "2026-07-28"),
+    ("stdio 2026", "stdio", "auto"),
+    ("/mcp 2026", "http", "auto"),
 ]
 
 parser = argparse.ArgumentParser()
@@ -316,6 +317,7 @@ async def everything(transport, kind, mode):
             async def connect():
                 tools = (await client.list_tools()).tools
                 assert len(tools) >= 9, tools
+                assert mode == "legacy" or client.protocol_version == "2026-07-28", client.protocol_version
                 told["session_id"] = (await succeed(client, "ssh_connect", LOGIN))["session_id"]
                 return client.protocol_version
 

@@ -143,9 +143,10 @@ async function proxy() {
 }
 
 async function execute(client, session_id) {
-  const answer = await succeed(client, "ssh_execute", { session_id, command: "cat; echo warning >&2; exit 3", stdin: "Grüße\n" });
-  const { status, exit_code, stdout, stderr } = answer;
-  assert.deepEqual({ status, exit_code, stdout, stderr }, { status: "completed", exit_code: 3, stdout: "Grüße\n", stderr: "warning\n" });
+  const args = { session_id, command: "cat; echo warning >&2; exit 3", stdin: "Grüße\n" };
+  const { status, exit_code, stdout, stderr } = await succeed(client, "ssh_execute", args);
+  const wanted = { status: "completed", exit_code: 3, stdout: "Grüße\n", stderr: "warning\n" };
+  assert.deepEqual({ status, exit_code, stdout, stderr }, wanted);
 }
 
 /** The command ends when its progress has been seen, so without progress there is no answer. */
@@ -184,8 +185,8 @@ async function parallel(client, session_id) {
   const folder = `/tmp/scenarios-${randomUUID()}`;
   await succeed(client, "ssh_execute", { session_id, command: `mkdir ${folder}` });
   const one = (n) => `touch ${folder}/${n}; until [ -e ${folder}/${(n + 1) % 8} ]; do sleep 0.05; done; echo ${n}`;
-  const calls = Array.from({ length: 8 }, (_, n) => succeed(client, "ssh_execute", { session_id, command: one(n), timeout_secs: 15 }));
-  const answers = await Promise.all(calls);
+  const calls = Array.from({ length: 8 }, (_, n) => ({ session_id, command: one(n), timeout_secs: 15 }));
+  const answers = await Promise.all(calls.map((args) => succeed(client, "ssh_execute", args)));
   assert.deepEqual(answers.map(({ stdout }) => stdout), Array.from({ length: 8 }, (_, n) => `${n}\n`));
   await succeed(client, "ssh_execute", { session_id, command: `rm -r ${folder}` });
 }
@@ -234,7 +235,8 @@ async function elicitation(way) {
   const strange = mkdtempSync(join(home, "ask-"));
   const env = { PATH: process.env.PATH, HOME: strange, SSH_HOST_KEY_POLICY: "ask" };
   const port = await free();
-  const http = way.kind === "stdio" ? undefined : spawn(options.http, { env: { ...env, MCP_PORT: String(port) }, stdio: "ignore" });
+  const start = () => spawn(options.http, { env: { ...env, MCP_PORT: String(port) }, stdio: "ignore" });
+  const http = way.kind === "stdio" ? undefined : start();
   try {
     if (http) {
       await until("the server listens", () => new Promise((resolve) => {
@@ -274,6 +276,7 @@ async function everything(way) {
   await scenario(way.transport, "connect", async () => {
     client = await connecting(way, server(way));
     assert((await client.tools()).length >= 9);
+    assert(!way.modern || client.revision === "2026-07-28", client.revision);
     ({ session_id } = await succeed(client, "ssh_connect", login));
     return client.revision;
   });
