@@ -93,7 +93,8 @@ user=$(ssh_user)
 ssh_port=$(free_port)
 mcp_port=$(free_port)
 start_sshd
-start_http "$programs/ssh-mcp" "$mcp_port"
+# Keys are read from allowed directories only.
+start_http "$programs/ssh-mcp" "$mcp_port" SSH_KEY_ROOTS="$dir"
 
 address="$user@127.0.0.1:$ssh_port"
 common=(--address "$address" --key "$dir/client_key" --stdio "$programs/ssh-mcp-stdio" --url "http://127.0.0.1:$mcp_port")

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { parseArgs, promisify } from "node:util";
 
 const { values: options } = parseArgs({
@@ -14,7 +15,9 @@ assert(options.address && options.key && options.stdio && options.url, "see the 
 
 /** The program reads its packages anew at each start. */
 const BOUND_MS = 30_000;
-const WAYS = { stdio: [options.stdio], "/mcp": [`${options.url}/mcp`], "/sse": [`${options.url}/sse`] };
+/** Keys are read from allowed directories only. */
+const STDIO = [options.stdio, "-e", `SSH_KEY_ROOTS=${dirname(options.key)}`];
+const WAYS = { stdio: STDIO, "/mcp": [`${options.url}/mcp`], "/sse": [`${options.url}/sse`] };
 
 const manifest = new URL("node_modules/@modelcontextprotocol/inspector/package.json", import.meta.url);
 const { version } = JSON.parse(readFileSync(manifest, "utf8"));

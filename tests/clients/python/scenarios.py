@@ -46,6 +46,8 @@ for option in ("address", "key", "stdio", "http", "url"):
 parser.add_argument("--ask", action="store_true")
 options = parser.parse_args()
 LOGIN = {"address": options.address, "key_path": options.key, "max_retries": 0}
+# Keys are read from allowed directories only.
+KEYS = {"SSH_KEY_ROOTS": str(Path(options.key).parent)}
 HOME = tempfile.TemporaryDirectory(prefix="scenarios-", ignore_cleanup_errors=True)
 failures = 0
 
@@ -88,7 +90,7 @@ def stdio_server(env):
     """A server on stdio that writes its process id into a file first."""
     pid_file = Path(HOME.name) / uuid.uuid4().hex
     args = ["-c", 'echo $$ >"$1"; exec "$2"', "sh", str(pid_file), options.stdio]
-    parameters = StdioServerParameters(command="/bin/sh", args=args, env={"HOME": HOME.name} | env)
+    parameters = StdioServerParameters(command="/bin/sh", args=args, env={"HOME": HOME.name} | KEYS | env)
     return stdio_client(parameters, errlog=open(os.devnull, "w")), pid_file
 
 
@@ -278,7 +280,7 @@ async def elicitation(kind, mode):
         port = free_port()
         http = None
         if kind != "stdio":
-            environment = env | {"PATH": os.environ["PATH"], "MCP_PORT": str(port)}
+            environment = env | KEYS | {"PATH": os.environ["PATH"], "MCP_PORT": str(port)}
             null = subprocess.DEVNULL
             http = await asyncio.create_subprocess_exec(options.http, env=environment, stdout=null, stderr=null)
 

@@ -13,7 +13,7 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
@@ -90,6 +90,8 @@ async function succeed(client, tool, args, requestOptions) {
   return answer;
 }
 
+/** Keys are read from allowed directories only. */
+const KEYS = { SSH_KEY_ROOTS: dirname(options.key) };
 const login = { address: options.address, key_path: options.key, max_retries: 0 };
 
 /** The server's end of a way: its address, or how to start it. */
@@ -101,7 +103,7 @@ function server(way, url = options.url, env = {}) {
 function stdioServer(env) {
   const pidFile = join(home, randomUUID());
   const args = ["-c", 'echo $$ >"$1"; exec "$2"', "sh", pidFile, options.stdio];
-  return { command: "/bin/sh", args, env: { PATH: process.env.PATH, HOME: home, ...env }, pidFile };
+  return { command: "/bin/sh", args, env: { PATH: process.env.PATH, HOME: home, ...KEYS, ...env }, pidFile };
 }
 
 async function free() {
@@ -233,7 +235,7 @@ async function elicitation(way) {
     throw new Skipped("the server has no setting SSH_HOST_KEY_POLICY");
   }
   const strange = mkdtempSync(join(home, "ask-"));
-  const env = { PATH: process.env.PATH, HOME: strange, SSH_HOST_KEY_POLICY: "ask" };
+  const env = { PATH: process.env.PATH, HOME: strange, ...KEYS, SSH_HOST_KEY_POLICY: "ask" };
   const port = await free();
   const start = () => spawn(options.http, { env: { ...env, MCP_PORT: String(port) }, stdio: "ignore" });
   const http = way.kind === "stdio" ? undefined : start();
