@@ -100,7 +100,7 @@ address="$user@127.0.0.1:$ssh_port"
 common=(--address "$address" --key "$dir/client_key" --stdio "$programs/ssh-mcp-stdio" --url "http://127.0.0.1:$mcp_port")
 # The scenario of the elicitation starts servers of its own, with this setting.
 ask=()
-if "$programs/ssh-mcp" --help | grep -q SSH_HOST_KEY_POLICY; then
+if [[ $("$programs/ssh-mcp" --help) == *SSH_HOST_KEY_POLICY* ]]; then
     ask=(--ask)
 fi
 
