@@ -32,6 +32,7 @@ use ssh_mcp::{
 };
 
 fn main() -> ExitCode {
+    transport::keep_private();
     let settings = match parse(Binary::Http) {
         Ok(settings) => settings,
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let filter = settings.log_filter.clone();
-    transport::run(&filter, Logs::Split, |stop| async move {
+    let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
+    transport::run(&filter, Logs::Split, &secrets, |stop| async move {
         let listening = http::Server::bind(&settings.http).await?;
         listening.run(suite, App::new(settings), stop).await
     })
