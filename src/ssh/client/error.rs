@@ -70,17 +70,17 @@ impl ClientError {
     /// does by itself can mend it.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            // A file that cannot be read for a moment: no descriptor is left, or its file system is away.
+            ClientError::HostKey { source, .. } => !source.is_of_a_file(),
             ClientError::AuthFailed { .. }
-                | ClientError::LostInLogin { .. }
-                | ClientError::HostKey { .. }
-                | ClientError::NoCommonAlgorithm { .. }
-                | ClientError::NotSsh { .. }
-                | ClientError::AgentUnavailable { .. }
-                | ClientError::AgentEmpty
-                | ClientError::Key(_)
-        )
+            | ClientError::LostInLogin { .. }
+            | ClientError::NoCommonAlgorithm { .. }
+            | ClientError::NotSsh { .. }
+            | ClientError::AgentEmpty
+            | ClientError::Key(_) => true,
+            _ => false,
+        }
     }
 
     /// Gives a failure of the handshake its meaning.

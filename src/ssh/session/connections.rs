@@ -176,6 +176,8 @@ impl Connections {
             // server ends each connection at its first channel: every one is a login.
             Err(_) if self.reconnects && may_try_another => {
                 connection.cut();
+                // The same for a further connection.
+                self.pool.pause_growth();
                 Ok(None)
             }
             Err(_) => Err(self.lost()),
