@@ -22,7 +22,7 @@ pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
-    http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    http::{AllowedHost, HttpSettings, LOCAL_PRINCIPAL, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
     targets::TargetPattern,
 };
 use crate::secret::named::Secrets;

@@ -165,7 +165,7 @@ async fn source_that_fails_says_why_without_what_it_read() {
         ("file = \"~/missing\"".into(), "does not exist"),
         ("file = \"~/open\"".into(), "other users"),
         ("file = \"~/empty\"".into(), "empty"),
-        ("file = \"~/large\"".into(), "64 KiB"),
+        ("file = \"~/large\"".into(), "larger than 65536 bytes"),
         ("file = \"~/link\"".into(), "link"),
         ("file = \"~/folder\"".into(), "regular"),
         ("file = \"~/fifo\"".into(), "regular"),
