@@ -173,6 +173,23 @@ fn settings_that_others_could_change_are_refused() {
 }
 
 #[test]
+fn secrets_that_the_log_has_no_room_to_mask_are_refused_at_the_start() {
+    let (_directory, config) = private_file("[secrets.a]\nenv = \"A\"\n[secrets.b]\nenv = \"B\"\n");
+    let costly = |bytes: usize| "\u{1}".repeat(bytes);
+    let environment = Environment::from([("A", costly(60_000)), ("B", format!("b{}", costly(60_000)))]);
+    let message = refusal(&with_config(&config), &environment);
+    assert!(message.contains(":3: the secrets in use are too many or too long"), "{message}");
+    // Equal ones take room once.
+    resolve(&with_config(&config), Environment::from([("A", costly(60_000)), ("B", costly(60_000))]));
+
+    let lines = (0..8).map(|n| format!("t{n}:{n}{}\n", "\"".repeat(500)));
+    let (_other, tokens) = private_file(lines.collect::<String>());
+    let environment = Environment::from([("A", costly(104_500))]).with("MCP_TOKEN_FILE", tokens.as_os_str());
+    let message = refusal(&with_config(&config), &environment);
+    assert!(message.contains("MCP_TOKEN_FILE (environment): the secrets in use are too many"), "{message}");
+}
+
+#[test]
 fn named_secrets_are_read_without_reading_what_they_name() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.toml");
