@@ -22,7 +22,7 @@ pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
-    http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    http::{AllowedHost, HttpSettings, LOCAL_PRINCIPAL, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
     targets::TargetPattern,
 };
 use crate::secret::named::Secrets;
@@ -188,7 +188,11 @@ impl Settings {
             secrets: secrets::read(&mut layers),
             log_filter: log_filter(&mut layers),
         };
-        settings.http.tokens.iter().for_each(|token| settings.secrets.live.watch(&token.token));
+        if let Err(fault) = settings.http.tokens.iter().try_for_each(|one| settings.secrets.live.watch(&one.token)) {
+            // What a variable holds has room.
+            let source = layers.source(&vars::TOKEN_FILE).or_else(|| layers.source(&vars::TOKEN));
+            layers.errors.extend(source.map(|source| ConfigError::new(source, fault.to_string())));
+        }
         if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
     }
 }

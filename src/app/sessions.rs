@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
-use crate::config::vars;
 use crate::ssh::{
     Error,
     client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
@@ -15,6 +14,7 @@ use crate::ssh::{
     quota::{Full, Held, Limit, Scope, Thing},
     session::{Choices, EndReason, HEALTH_CHECK_TIMEOUT, Session, SessionInfo},
 };
+use crate::{config::vars, secret::named::SecretError};
 
 /// Longest label, in characters.
 const MAX_NAME_CHARS: usize = 64;
@@ -137,7 +137,6 @@ impl App {
     /// Judges what is said about secrets; the log masks the one that came along from here on.
     fn check_secrets(&self, request: &ConnectRequest) -> Result<(), Error> {
         if let Some(password) = &request.password {
-            self.settings.secrets.live.watch(password);
             let bytes = password.expose().len();
             if bytes > MAX_PASSWORD_BYTES {
                 return Err(Error::TooLong { field: "password", bytes, limit: MAX_PASSWORD_BYTES });
@@ -145,6 +144,7 @@ impl App {
             if request.password_ref.is_some() {
                 return Err(Error::ConflictingSecrets);
             }
+            self.settings.secrets.live.watch(password).map_err(SecretError::from)?;
         }
         match (&request.passphrase_ref, &request.key_path) {
             (Some(_), None) => Err(Error::PassphraseWithoutKey),

@@ -206,6 +206,7 @@ impl Explain for Error {
         match self {
             Error::Client(error, _) => error.is_transient(),
             Error::Full(full) => full.retryable(),
+            Error::Secret(error) => error.retryable(),
             Error::NoPlace { .. } | Error::TooManyCommands { .. } | Error::Stopping | Error::ConnectionLost { .. } => {
                 true
             }
