@@ -20,6 +20,7 @@ use crate::{
     secret::{self, live::LiveSecrets},
 };
 
+mod bodies;
 mod calls;
 mod channel;
 mod guard;

@@ -50,7 +50,7 @@ pub struct HttpSettings {
     pub max_connections: usize,
     /// For the TLS handshake, and for the head of a request.
     pub header_timeout: Duration,
-    /// For the body of a request.
+    /// For the body of a request, and for a client to take some of an answer.
     pub body_timeout: Duration,
 }
 

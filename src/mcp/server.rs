@@ -29,12 +29,15 @@ use super::{
     texts::Numbers,
 };
 use crate::{
-    app::{App, Awaited, Waiter},
+    app::{App, Awaited, Error, Waiter},
     ssh::ids::Owner,
 };
 
 mod guard;
 mod progress;
+
+/// The first of the codes that JSON-RPC leaves to servers.
+const SERVER_ERROR: ErrorCode = ErrorCode(-32_000);
 
 /// Methods that rmcp knows. A request for one of them that it cannot read has bad parameters; any
 /// other method does not exist.
@@ -182,6 +185,13 @@ fn render(outcome: Result<Object, Failure>) -> CallToolResult {
     result
 }
 
+/// A request that has no result to say it in.
+fn busy(full: Error) -> ErrorData {
+    let failure = Failure::from(full);
+    let message = failure.message.clone();
+    ErrorData::new(SERVER_ERROR, message, Some(Value::Object(failure.into_object())))
+}
+
 fn unknown_tool(name: &str) -> ErrorData {
     ErrorData::invalid_params(format!("unknown tool {}; tools/list names the tools", shown(name)), None)
 }
@@ -258,7 +268,9 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        resources::list(&self.app, &self.owner_of(&context))
+        let owner = self.owner_of(&context);
+        let _place = self.app.begin_call(&owner).map_err(busy)?;
+        resources::list(&self.app, &owner)
     }
 
     async fn list_resource_templates(
@@ -274,7 +286,9 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        Ok(resources::read(&self.app, &self.owner_of(&context), &request.uri).await?.into())
+        let owner = self.owner_of(&context);
+        let _place = self.app.begin_call(&owner).map_err(busy)?;
+        Ok(resources::read(&self.app, &owner, &request.uri).await?.into())
     }
 
     async fn subscribe(
@@ -283,6 +297,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let owner = self.owner_of(&context);
+        let _place = self.app.begin_call(&owner).map_err(busy)?;
         self.subscriptions.add(&self.app, &owner, request.uri, context.peer)
     }
 

@@ -80,6 +80,11 @@ impl Calls {
         self.running.borrow().contains(id)
     }
 
+    /// Whether as many wait as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.running.borrow().len() >= MAX_CALLS
+    }
+
     /// Whether no call waits.
     pub(super) fn is_idle(&self) -> bool {
         self.running.borrow().is_empty()

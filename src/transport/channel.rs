@@ -55,11 +55,14 @@ pub(super) fn open() -> (Inbox, Channel, mpsc::Receiver<ServerJsonRpcMessage>) {
 }
 
 impl Inbox {
-    /// Hands a message to the server. Waits while the queue is full.
+    /// Hands a message to the server. Waits while the queue is full, and only then: a caller that goes away has left no
+    /// call behind, and one that is admitted is on its way.
     pub(super) async fn deliver(&self, mut message: ClientJsonRpcMessage) -> Result<(), NotDelivered> {
+        let place = self.incoming.reserve().await.map_err(|_| NotDelivered::Closed)?;
         self.calls.admit(&message).map_err(NotDelivered::Refused)?;
         self.watch(&mut message);
-        self.incoming.send(message).await.map_err(|_| NotDelivered::Closed)
+        place.send(message);
+        Ok(())
     }
 
     /// Sees to it that the call is answered even if its handler panics.
@@ -132,5 +135,31 @@ pub(super) async fn converse<S: Handler>(handler: S, channel: Channel, stop: Can
             // go on. The error is not logged: it holds the message.
             Err(_) => tracing::debug!("waiting for another handshake"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use rmcp::model::RequestId;
+    use serde_json::json;
+
+    use super::*;
+
+    fn ping(id: usize) -> ClientJsonRpcMessage {
+        let ping = json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+        serde_json::from_value(ping).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_given_up_in_a_full_queue_leaves_no_call_behind() {
+        let (inbox, channel, _answers) = open();
+        for id in 0..QUEUE {
+            assert!(inbox.deliver(ping(id)).await.is_ok());
+        }
+        assert!(inbox.deliver(ping(QUEUE)).now_or_never().is_none(), "it waits, and is dropped");
+        assert!(!inbox.calls.is_running(&RequestId::Number(QUEUE as i64)));
+        assert!(channel.incoming.lock().await.recv().await.is_some());
+        assert!(inbox.deliver(ping(QUEUE)).await.is_ok(), "the id is free");
     }
 }

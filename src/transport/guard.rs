@@ -3,6 +3,8 @@
 //! A web page can make a browser send requests to a loopback port, and DNS rebinding lets it read the answers. Its
 //! requests carry the page's name in Host or Origin, so both are checked before anything else happens.
 
+mod refusals;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
@@ -13,6 +15,7 @@ use http::{
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response, Result, http::StatusCode};
 use subtle::ConstantTimeEq;
 
+use self::refusals::Refusals;
 use super::http::Caller;
 use crate::{
     config::{AllowedHost, HttpSettings, NamedToken},
@@ -248,13 +251,14 @@ impl<E: Endpoint> Middleware<E> for Guard {
     type Output = Guarded<E>;
 
     fn transform(&self, inner: E) -> Guarded<E> {
-        Guarded { guard: self.clone(), inner }
+        Guarded { guard: self.clone(), refusals: Refusals::default(), inner }
     }
 }
 
 /// An endpoint behind the guard.
 pub(super) struct Guarded<E> {
     guard: Guard,
+    refusals: Refusals,
     inner: E,
 }
 
@@ -275,7 +279,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             // rmcp carries the extensions into the call, where the MCP server finds its caller.
             Ok(Some(owner)) => drop(request.extensions_mut().insert(owner)),
             Err(denied) => {
-                tracing::warn!(path = request.uri().path(), "refused a request: {denied}");
+                self.refusals.tell(request.uri().path(), denied);
                 return Ok(denied.into_response());
             }
         }

@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     Backend, Error, Handler,
+    bodies::Bodies,
     guard::Guard,
     sessions::{REAP_EVERY, Sessions},
     sse,
@@ -98,12 +99,15 @@ impl Server {
         let sessions = Arc::new(Sessions::new());
         tasks.spawn(reap(sessions.clone(), closing.clone()));
         let exchanges = TaskTracker::new();
-        let body_timeout = self.settings.body_timeout;
-        let streamable = Streamable::new(handler.clone(), sessions, exchanges.clone(), &closing, body_timeout);
-        let (streams, messages) = sse::endpoints(handler, tasks.clone(), closing.clone(), body_timeout);
+        let bodies = Bodies::new(self.settings.body_timeout);
+        let streamable = Streamable::new(handler.clone(), sessions, exchanges.clone(), &closing, bodies.clone());
+        let (streams, messages) = sse::endpoints(handler, tasks.clone(), closing.clone(), bodies);
         let guard = Guard::new(self.address, &self.settings);
-        let limits =
-            Limits { connections: self.settings.max_connections, header_timeout: self.settings.header_timeout };
+        let limits = Limits {
+            connections: self.settings.max_connections,
+            header_timeout: self.settings.header_timeout,
+            write_timeout: self.settings.body_timeout,
+        };
         let endpoint = routes(streamable, streams, messages, backend.clone()).with(guard).boxed();
         let tokens = !self.settings.tokens.is_empty();
         let connections = Connections::new(endpoint, self.tls, tokens, &limits, closing.clone());

@@ -63,6 +63,11 @@ impl Refused {
         Self::new(id, ErrorCode::INVALID_REQUEST, message)
     }
 
+    /// What may be sent again: nothing was done. The code is the first of those that JSON-RPC leaves to servers.
+    pub(super) fn busy(message: &'static str) -> Self {
+        Self::new(None, ErrorCode(-32_000), message)
+    }
+
     /// The wire form. rmcp would leave the `id` out where JSON-RPC wants it null.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

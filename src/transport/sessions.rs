@@ -3,36 +3,37 @@
 //! rmcp's own keep-alive counts events: it ends a session in the middle of a silent call. So it is switched off, and idle
 //! sessions are closed here. An MCP session is not an SSH session: those belong to the app and outlive it.
 
+mod counted;
+
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, future::BoxFuture};
+use futures_util::{Stream, StreamExt};
 use http::request::Parts;
 use rmcp::{
-    RoleServer,
     model::{ClientJsonRpcMessage, GetExtensions, RequestId, ServerJsonRpcMessage},
-    transport::{
-        Transport,
-        streamable_http_server::{
-            SessionId, SessionManager,
-            session::{
-                ServerSseMessage,
-                local::{LocalSessionManager, LocalSessionManagerError, SessionTransport},
-            },
+    transport::streamable_http_server::{
+        SessionId, SessionManager,
+        session::{
+            ServerSseMessage,
+            local::{LocalSessionManager, LocalSessionManagerError},
         },
     },
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
-use super::calls::{Calls, PanicWatch, answered, panicked};
+use self::counted::Counted;
+use super::calls::{Calls, NotAdmitted};
 use crate::ssh::ids::Owner;
 
-/// MCP sessions that are kept. For one more, the one that is idle for longest is closed.
+/// MCP sessions that are kept in all.
 pub(super) const MAX_SESSIONS: usize = 1024;
+
+/// MCP sessions of one principal. For one more, its own that is idle for longest is closed, and never another's.
+pub(super) const MAX_SESSIONS_OF_ONE: usize = 256;
 
 /// A session without a request, a running call or an open stream for this long is closed.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(60 * 60);
@@ -44,14 +45,31 @@ pub(super) const REAP_EVERY: Duration = Duration::from_secs(60);
 /// broken message.
 const FIRST_WITH_PRIMING: &str = "2025-11-25";
 
-/// Panics of one session that may wait to be answered.
-const PANICS: usize = 16;
-
 /// The sessions of one server.
 #[derive(Default)]
 pub(super) struct Sessions {
     inner: LocalSessionManager,
     open: Arc<Mutex<HashMap<SessionId, Session>>>,
+    /// Those that are being opened, by owner: rmcp tells of a session before it tells whose it is.
+    opening: Arc<Mutex<HashMap<Option<Owner>, usize>>>,
+}
+
+/// Room for one session, held while it is being opened.
+pub(super) struct Place {
+    owner: Option<Owner>,
+    opening: Arc<Mutex<HashMap<Option<Owner>, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = opening.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                opening.remove(&self.owner);
+            }
+        }
+    }
 }
 
 struct Session {
@@ -70,6 +88,11 @@ impl Session {
 
     fn is_listening(&self) -> bool {
         Arc::strong_count(&self.streams) > 1
+    }
+
+    /// Whether nobody waits for anything that it might say.
+    fn is_unused(&self) -> bool {
+        self.calls.is_idle() && !self.is_listening()
     }
 }
 
@@ -95,34 +118,51 @@ impl Sessions {
         }
     }
 
-    /// Whether a call with this id of its own runs in the session. rmcp would send the answer of one to the other.
-    pub(super) fn is_running(&self, id: &str, call: &RequestId) -> bool {
-        self.open().get(id).is_some_and(|session| session.calls.is_running(call))
+    /// Whether a call may begin in the session. With the id of one that runs it may not: rmcp would send the answer of
+    /// one to the other.
+    pub(super) fn check_call(&self, id: &str, call: &RequestId) -> Result<(), NotAdmitted> {
+        match self.open().get(id).map(|session| &session.calls) {
+            Some(calls) if calls.is_running(call) => Err(NotAdmitted::SameId),
+            Some(calls) if calls.is_full() => Err(NotAdmitted::TooMany),
+            _ => Ok(()),
+        }
     }
 
-    /// Makes room for one more session. False where all that there can be are busy.
-    pub(super) async fn make_room(&self) -> bool {
-        let oldest = {
-            let open = self.open();
-            if open.len() < MAX_SESSIONS {
-                return true;
-            }
-            let idle = open.iter().filter(|(_, session)| session.calls.is_idle());
-            idle.min_by_key(|(_, session)| session.used).map(|(id, _)| id.clone())
-        };
-        match oldest {
-            Some(id) => self.close_session(&id).await.is_ok(),
-            None => false,
+    /// Makes room for one more session of `owner`. None where all that it may close are in use.
+    pub(super) async fn make_room(&self, owner: Option<&Owner>) -> Option<Place> {
+        let (place, oldest) = self.find_room(owner)?;
+        if let Some(oldest) = oldest {
+            // It fails only for a session that has just ended.
+            let _ = self.inner.close_session(&oldest).await;
         }
+        Some(place)
+    }
+
+    /// A place, and the session that has to be closed for it.
+    fn find_room(&self, owner: Option<&Owner>) -> Option<(Place, Option<SessionId>)> {
+        let mut open = self.open();
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let owned = |session: &Session| session.owner.as_ref() == owner;
+        let key = owner.cloned();
+        let own = open.values().filter(|session| owned(session)).count() + opening.get(&key).copied().unwrap_or(0);
+        let all = open.len() + opening.values().sum::<usize>();
+        let oldest = if own >= MAX_SESSIONS_OF_ONE || all >= MAX_SESSIONS {
+            let unused = open.iter().filter(|(_, session)| owned(session) && session.is_unused());
+            let oldest = unused.min_by_key(|(_, session)| session.used).map(|(id, _)| id.clone())?;
+            open.remove(&oldest);
+            Some(oldest)
+        } else {
+            None
+        };
+        *opening.entry(key.clone()).or_default() += 1;
+        Some((Place { owner: key, opening: self.opening.clone() }, oldest))
     }
 
     /// Closes sessions that have been idle for [`MAX_IDLE`].
     pub(super) async fn reap(&self) {
         let idle: Vec<SessionId> = {
             let open = self.open();
-            let idle = open.iter().filter(|(_, session)| {
-                session.used.elapsed() >= MAX_IDLE && session.calls.is_idle() && !session.is_listening()
-            });
+            let idle = open.iter().filter(|(_, session)| session.used.elapsed() >= MAX_IDLE && session.is_unused());
             idle.map(|(id, _)| id.clone()).collect()
         };
         for id in idle {
@@ -218,84 +258,9 @@ impl SessionManager for Sessions {
     }
 }
 
-/// A session's transport that keeps count of its calls and answers those whose handler panics.
-pub(super) struct Counted {
-    inner: SessionTransport,
-    calls: Calls,
-    panics: (mpsc::Sender<RequestId>, mpsc::Receiver<RequestId>),
-    /// An answer on its way. Kept here because rmcp drops the future of `receive` whenever something else happens.
-    answering: Option<BoxFuture<'static, ()>>,
-}
-
-impl Counted {
-    fn new(inner: SessionTransport, calls: Calls) -> Self {
-        Self { inner, calls, panics: mpsc::channel(PANICS), answering: None }
-    }
-
-    fn watch(&self, message: &mut ClientJsonRpcMessage) {
-        let ClientJsonRpcMessage::Request(request) = &*message else {
-            return;
-        };
-        let (id, alarm) = (request.id.clone(), self.panics.0.clone());
-        message.insert_extension(PanicWatch::new(move || {
-            let _ = alarm.try_send(id.clone());
-        }));
-    }
-
-    fn answer_panic(&mut self, id: RequestId) {
-        if self.calls.end(&id) {
-            let sent = self.inner.send(panicked(id));
-            self.answering = Some(Box::pin(async move {
-                let _ = sent.await;
-            }));
-        }
-    }
-}
-
-impl Transport<RoleServer> for Counted {
-    type Error = <SessionTransport as Transport<RoleServer>>::Error;
-
-    fn send(
-        &mut self,
-        message: ServerJsonRpcMessage,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let (calls, id) = (self.calls.clone(), answered(&message).cloned());
-        let sent = self.inner.send(message);
-        async move {
-            let result = sent.await;
-            id.inspect(|id| {
-                calls.end(id);
-            });
-            result
-        }
-    }
-
-    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
-        loop {
-            if let Some(answering) = &mut self.answering {
-                answering.await;
-                self.answering = None;
-            }
-            tokio::select! {
-                Some(id) = self.panics.1.recv() => self.answer_panic(id),
-                message = self.inner.receive() => {
-                    let mut message = message?;
-                    // What is not admitted was refused before it came here, but for a race that its client lost.
-                    let _ = self.calls.admit(&message);
-                    self.watch(&mut message);
-                    return Some(message);
-                }
-            }
-        }
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.inner.close().await
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rmcp::transport::Transport;
     use serde_json::json;
 
     use super::*;
@@ -324,18 +289,72 @@ mod tests {
         assert!(sessions.touch(&busy, None));
     }
 
+    /// A session of `owner`, as `initialize` leaves it.
+    async fn owned(sessions: &Sessions, owner: &Owner) -> (SessionId, Counted) {
+        let opened = opened(sessions).await;
+        if let Some(session) = sessions.open().get_mut(&opened.0) {
+            session.owner = Some(owner.clone());
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        opened
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn the_session_that_is_idle_for_longest_makes_room() {
-        let sessions = Sessions::new();
+    async fn the_own_session_that_is_unused_for_longest_makes_room() {
+        let (sessions, alice, bob) = (Sessions::new(), Owner::new("alice"), Owner::new("bob"));
+        let (of_bob, _bobs) = owned(&sessions, &bob).await;
         let mut kept = Vec::new();
-        for _ in 0..MAX_SESSIONS {
-            kept.push(opened(&sessions).await);
-            tokio::time::advance(Duration::from_millis(1)).await;
+        for _ in 0..MAX_SESSIONS_OF_ONE {
+            kept.push(owned(&sessions, &alice).await);
         }
         assert_eq!(kept[0].1.calls.admit(&ping()), Ok(()));
-        assert!(sessions.make_room().await);
-        assert!(sessions.touch(&kept[0].0, None) && !sessions.touch(&kept[1].0, None));
-        assert!(sessions.make_room().await);
-        assert!(sessions.touch(&kept[2].0, None));
+        let _listens = sessions.listening(&kept[1].0, futures_util::stream::pending::<()>());
+        assert!(sessions.make_room(Some(&alice)).await.is_some());
+        let open = |id: &SessionId| sessions.open().contains_key(id);
+        assert!(open(&of_bob) && open(&kept[0].0) && open(&kept[1].0) && !open(&kept[2].0));
+        // A request to it counts as use.
+        assert!(sessions.touch(&kept[3].0, Some(&alice)));
+        let place = sessions.make_room(Some(&alice)).await;
+        assert!(place.is_some() && open(&kept[3].0), "room was left: the place of before is free again");
+        assert!(sessions.make_room(Some(&alice)).await.is_some());
+        assert!(open(&kept[3].0) && !open(&kept[4].0), "a place that is held counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_are_taken_nobody_loses_a_session_to_another() {
+        let (sessions, mut kept) = (Sessions::new(), Vec::new());
+        for n in 0..MAX_SESSIONS {
+            kept.push(owned(&sessions, &Owner::new(&format!("p{}", n / MAX_SESSIONS_OF_ONE))).await);
+        }
+        assert!(sessions.make_room(Some(&Owner::new("late"))).await.is_none());
+        assert!(sessions.make_room(None).await.is_none());
+        assert_eq!(sessions.open().len(), MAX_SESSIONS);
+        assert!(sessions.make_room(Some(&Owner::new("p0"))).await.is_some());
+        assert!(!sessions.open().contains_key(&kept[0].0));
+    }
+
+    #[tokio::test]
+    async fn an_id_is_free_before_its_answer_can_be_seen() {
+        let sessions = Sessions::new();
+        let (id, mut transport) = opened(&sessions).await;
+        assert_eq!(transport.calls.admit(&ping()), Ok(()));
+        assert_eq!(sessions.check_call(&id, &RequestId::Number(1)), Err(NotAdmitted::SameId));
+        let _sent = transport.send(super::super::calls::panicked(RequestId::Number(1)));
+        assert_eq!(sessions.check_call(&id, &RequestId::Number(1)), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_calls_are_full_takes_no_more() {
+        let sessions = Sessions::new();
+        let (id, transport) = opened(&sessions).await;
+        for call in 0..super::super::calls::MAX_CALLS {
+            let ping = json!({"jsonrpc": "2.0", "id": call, "method": "ping"});
+            let ping = serde_json::from_value(ping).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(transport.calls.admit(&ping), Ok(()));
+        }
+        assert_eq!(sessions.check_call(&id, &RequestId::Number(1)), Err(NotAdmitted::SameId));
+        assert_eq!(sessions.check_call(&id, &RequestId::Number(-1)), Err(NotAdmitted::TooMany));
+        assert!(transport.calls.end(&RequestId::Number(1)));
+        assert_eq!(sessions.check_call(&id, &RequestId::Number(-1)), Ok(()));
     }
 }

@@ -21,14 +21,18 @@ use uuid::Uuid;
 
 use super::{
     Handler,
+    bodies::{Bodies, Body},
     channel::{self, Inbox, NotDelivered},
     message::{self, Refused},
-    streamable::{plain, read_body, refusal},
+    streamable::{plain, refusal},
 };
 use crate::ssh::ids::Owner;
 
 /// Streams that are open at the same time.
 const MAX_STREAMS: usize = 256;
+
+/// Those of one principal.
+const MAX_STREAMS_OF_ONE: usize = 64;
 
 /// How often a quiet stream shows that it is alive.
 const PULSE: Duration = Duration::from_secs(15);
@@ -66,10 +70,10 @@ pub(super) fn endpoints<S: Handler>(
     handler: S,
     tasks: TaskTracker,
     closing: CancellationToken,
-    body_timeout: Duration,
+    bodies: Bodies,
 ) -> (Streams<S>, Messages) {
     let open = Open::default();
-    (Streams { handler, tasks, closing, open: open.clone() }, Messages { open, body_timeout })
+    (Streams { handler, tasks, closing, open: open.clone() }, Messages { open, bodies })
 }
 
 /// `GET /sse`.
@@ -89,7 +93,8 @@ impl<S: Handler> Endpoint for Streams<S> {
         let owner = request.extensions().get::<Owner>().cloned();
         {
             let mut open = self.open.lock();
-            if open.len() >= MAX_STREAMS {
+            let own = open.values().filter(|connection| connection.owner == owner).count();
+            if open.len() >= MAX_STREAMS || own >= MAX_STREAMS_OF_ONE {
                 return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open: try again later"));
             }
             open.insert(id, Connection { owner, inbox });
@@ -114,7 +119,7 @@ fn event(message: &ServerJsonRpcMessage) -> Event {
 /// `POST /message`.
 pub(super) struct Messages {
     open: Open,
-    body_timeout: Duration,
+    bodies: Bodies,
 }
 
 impl Endpoint for Messages {
@@ -128,8 +133,8 @@ impl Endpoint for Messages {
 impl Messages {
     async fn take(&self, mut request: Request) -> Result<Response, Response> {
         let connection = self.connection(&request).ok_or_else(unknown)?;
-        let body = read_body(request.take_body(), self.body_timeout).await?;
-        let mut message = message::parse(&body).map_err(refusal)?;
+        // The place is held until the message is handed over.
+        let Body { mut message, place: _place, .. } = self.bodies.read(&mut request).await?;
         let (parts, ()) = http::Request::from(request).map(drop).into_parts();
         message.insert_extension(parts);
         match connection.inbox.deliver(message).await {

@@ -5,7 +5,7 @@
 
 mod answer;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{
@@ -13,9 +13,8 @@ use http::{
     header::{ACCEPT, ALLOW},
 };
 use poem::{
-    Body, Endpoint, IntoResponse, Request, Response, Result,
+    Endpoint, IntoResponse, Request, Response, Result,
     endpoint::{BoxEndpoint, EndpointExt, TowerCompatExt},
-    error::ReadBodyError,
 };
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion, RequestId},
@@ -23,19 +22,16 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, streamable_http_server::session::never::NeverSessionManager,
     },
 };
-use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Handler,
-    calls::{NotAdmitted, PanicWatch, panicked},
+    bodies::{Bodies, Body, MAX_BODY_BYTES},
+    calls::{PanicWatch, panicked},
     message::{self, Refused},
     sessions::Sessions,
 };
 use crate::ssh::ids::Owner;
-
-/// The largest body that is read.
-pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 const SESSION_ID: &str = "mcp-session-id";
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
@@ -49,7 +45,7 @@ pub(super) struct Streamable {
     stateless: Arc<BoxEndpoint<'static, Response>>,
     /// POSTs that are not answered to their end.
     exchanges: TaskTracker,
-    body_timeout: Duration,
+    bodies: Bodies,
 }
 
 impl Streamable {
@@ -58,7 +54,7 @@ impl Streamable {
         sessions: Arc<Sessions>,
         exchanges: TaskTracker,
         closing: &CancellationToken,
-        body_timeout: Duration,
+        bodies: Bodies,
     ) -> Self {
         // Host and Origin are the guard's business: it is stricter, and it knows the port.
         let config = StreamableHttpServerConfig::default()
@@ -79,40 +75,49 @@ impl Streamable {
             with_sessions: with_sessions.compat().boxed(),
             stateless: Arc::new(stateless.compat().boxed()),
             exchanges,
-            body_timeout,
+            bodies,
         }
     }
 
     async fn post(&self, mut request: Request) -> Response {
-        let body = match read_body(request.take_body(), self.body_timeout).await {
+        // The place is held until rmcp has read the message too; that of a stateless call until its answer.
+        let Body { message, bytes, place: _place } = match self.bodies.read(&mut request).await {
             Ok(body) => body,
             Err(response) => return response,
         };
-        let message = match message::parse(&body) {
-            Ok(message) => message,
-            Err(refused) => return refusal(refused),
-        };
-        request.set_body(body);
+        let (kind, opens, id) = (Kind::of(&message, request.headers()), opens_session(&message), id_of(&message));
+        // rmcp reads the body again: two messages at a time would be one too many.
+        drop(message);
+        request.set_body(bytes);
         let exchange = self.exchanges.token();
         let events = names(request.headers(), EVENT_STREAM);
         complete_accept(request.headers_mut());
-        let response = match Kind::of(&message, request.headers()) {
-            Kind::Session => self.in_session(request, &message).await,
-            Kind::Modern => answer::within(self.alone(request, &message), events, id_of(&message)).await,
-            Kind::Bare => self.to_its_end(self.alone(request, &message)).await,
+        let response = match kind {
+            Kind::Session if opens && request.header(SESSION_ID).is_none() => self.opened(request).await,
+            Kind::Session => self.in_session(request, id).await,
+            Kind::Modern => answer::within(self.alone(request, id.clone()), events, id).await,
+            Kind::Bare => self.to_its_end(self.alone(request, id)).await,
         };
         let response = if events { response } else { answer::one_object(response).await };
         answer::held_open(response, exchange)
     }
 
-    async fn in_session(&self, request: Request, message: &ClientJsonRpcMessage) -> Response {
-        if opens_session(message) && !self.sessions.make_room().await {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many MCP sessions are busy: try again later");
-        }
-        if let (Some(session), Some(call)) = (request.header(SESSION_ID), id_of(message))
-            && self.sessions.is_running(session, &call)
+    /// Opens a session, where there is room for it.
+    async fn opened(&self, request: Request) -> Response {
+        let owner = request.extensions().get::<Owner>().cloned();
+        let Some(_place) = self.sessions.make_room(owner.as_ref()).await else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "too many MCP sessions are in use: try again later");
+        };
+        self.forward(request).await
+    }
+
+    async fn in_session(&self, request: Request, call: Option<RequestId>) -> Response {
+        // Whose session it is comes first: what runs in another's is nothing to tell.
+        if let (Some(session), Some(call)) = (request.header(SESSION_ID), call)
+            && self.sessions.touch(session, request.extensions().get())
+            && let Err(why) = self.sessions.check_call(session, &call)
         {
-            return refusal(Refused::invalid_request(None, NotAdmitted::SameId.message()));
+            return refusal(Refused::invalid_request(None, why.message()));
         }
         self.forward(request).await
     }
@@ -129,11 +134,11 @@ impl Streamable {
     }
 
     /// A call without a session. Dropping it cancels the call.
-    fn alone(&self, mut request: Request, message: &ClientJsonRpcMessage) -> BoxFuture<'static, Response> {
+    fn alone(&self, mut request: Request, id: Option<RequestId>) -> BoxFuture<'static, Response> {
         let panic = CancellationToken::new();
         let alarm = panic.clone();
         request.extensions_mut().insert(PanicWatch::new(move || alarm.cancel()));
-        let (service, id) = (self.stateless.clone(), id_of(message));
+        let service = self.stateless.clone();
         async move {
             tokio::select! {
                 response = service.get_response(request) => response,
@@ -212,18 +217,6 @@ fn id_of(message: &ClientJsonRpcMessage) -> Option<RequestId> {
     }
 }
 
-/// Reads a body that has a bound in size and in time.
-pub(super) async fn read_body(body: Body, within: Duration) -> Result<Vec<u8>, Response> {
-    match timeout(within, body.into_bytes_limit(MAX_BODY_BYTES)).await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => {
-            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB at most"))
-        }
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time (MCP_BODY_TIMEOUT)")),
-    }
-}
-
 /// The answer to a body that is no message.
 pub(super) fn refusal(refused: Refused) -> Response {
     json(StatusCode::BAD_REQUEST, refused.encode())
@@ -233,7 +226,7 @@ pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     Response::builder().status(status).content_type("text/plain; charset=utf-8").body(format!("{text}\n"))
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
     Response::builder().status(status).content_type(JSON).body(body)
 }
 

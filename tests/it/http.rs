@@ -248,6 +248,23 @@ async fn an_mcp_session_belongs_to_the_principal_that_opened_it() -> TestResult 
 }
 
 #[tokio::test]
+async fn what_runs_in_the_session_of_another_principal_is_not_told() -> TestResult {
+    let server = Running::new(&[("alice", "token-a"), ("bob", "token-b")]).await?;
+    let of = |ask: Ask, token: &str| ask.header("Authorization", &format!("Bearer {token}"));
+    let opened = of(Ask::post("/mcp", &initialize(0)), "token-a").send(server.address).await?;
+    let session = opened.header("mcp-session-id").ok_or("no session")?;
+    let slow = call(5, "sleep", json!({"ms": 60_000}));
+    let _running = of(in_session(session, &slow), "token-a").open(server.address).await?;
+    server.tools.seen.wait_for("begun").await?;
+    assert_eq!(of(in_session(session, &ping(5)), "token-a").send(server.address).await?.status, 400);
+    let foreign = of(in_session(session, &ping(5)), "token-b").send(server.address).await?;
+    let missing = of(in_session("no-such-session", &ping(5)), "token-b").send(server.address).await?;
+    assert_eq!((foreign.status, foreign.body), (missing.status, missing.body));
+    assert_eq!(missing.status, 404);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_end_of_the_server_has_a_bound() -> TestResult {
     let idle = Running::new(&[]).await?;
     let session = idle.session().await?;

@@ -5,14 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use ssh_mcp::config::HttpSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{sleep, timeout},
 };
 
 use crate::{
     http::{Running, settings},
     support::wait::eventually,
-    wire::{Ask, SOON, TestResult, ping},
+    wire::{Ask, SOON, TestResult, line_with, ping},
 };
 
 /// A bound that a test can wait for.
@@ -103,6 +103,64 @@ async fn a_connection_above_the_limit_is_refused_at_once_and_a_free_one_is_taken
     );
     drop(held);
     eventually("the slots are free again", async || is_served(server.address).await).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection() -> TestResult {
+    let limits = HttpSettings { max_connections: 1, body_timeout: SHORT, ..settings(&[]) };
+    let server = Running::with(limits).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(1024)?;
+    let mut greedy = socket.connect(server.address).await?;
+    let requests = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    // It writes until both directions are full, and then waits as long as the server does.
+    let written = async { while greedy.write_all(requests.as_bytes()).await.is_ok() {} };
+    timeout(SOON * 3, written).await.map_err(|_| "the connection stays open")?;
+    eventually("the slot is free", async || is_served(server.address).await).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn bodies_of_a_principal_have_a_bound_in_memory_together() -> TestResult {
+    let server = Running::new(&[("alice", "token-a"), ("bob", "token-b")]).await?;
+    let of = |token: &str| Ask::post("/mcp", &ping(1)).header("Authorization", &format!("Bearer {token}"));
+    let begun = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Authorization: Bearer token-a\r\nContent-Length: 4194304\r\n\r\n{";
+    let held = [connected(server.address, begun.as_bytes()).await?, connected(server.address, begun.as_bytes()).await?];
+    let mut refused = None;
+    eventually("both are being read", async || {
+        refused = of("token-a").send(server.address).await.ok().filter(|reply| reply.status == 503);
+        refused.is_some()
+    })
+    .await;
+    let refused = refused.ok_or("not refused")?;
+    assert_eq!((refused.header("retry-after"), refused.json()?["error"]["code"].as_i64()), (Some("1"), Some(-32_000)));
+    assert_eq!(of("token-b").send(server.address).await?.status, 200, "another principal has its own share");
+    drop(held);
+    eventually("there is room", async || {
+        of("token-a").send(server.address).await.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
+    // Small ones, and one that is parsed aside.
+    let long = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"{}}}", " ".repeat(1_000_000));
+    assert_eq!(of("token-a").body(&long).send(server.address).await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn event_streams_of_a_principal_have_a_bound() -> TestResult {
+    let server = Running::new(&[("alice", "token-a"), ("bob", "token-b")]).await?;
+    let of = |token: &str| Ask::get("/sse").header("Authorization", &format!("Bearer {token}"));
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let mut stream = of("token-a").open(server.address).await?;
+        line_with(&mut stream, "event:").await?;
+        open.push(stream);
+    }
+    assert_eq!(of("token-a").send(server.address).await?.status, 503);
+    let mut other = of("token-b").open(server.address).await?;
+    assert_eq!(line_with(&mut other, "event:").await?, "endpoint");
     Ok(())
 }
 

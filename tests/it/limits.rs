@@ -227,6 +227,42 @@ async fn calls_beyond_the_limit_are_busy_at_once_and_none_is_lost_over_stdio() {
 }
 
 #[tokio::test]
+async fn requests_for_resources_count_as_calls_in_flight() {
+    let directory = tempfile::tempdir().unwrap();
+    let (release, key) = (directory.path().join("release"), directory.path().join("key"));
+    let host = EmbeddedHost::start().await.unwrap();
+    host.write_client_key(&key).unwrap();
+    let mut stdio = RawStdio::initialized(&[("MCP_MAX_CALLS", "1")]).await;
+    let login = json!({"address": format!("127.0.0.1:{}", host.port()), "username": "anyone", "key_path": key});
+    let opened = stdio.request(1, "tools/call", json!({"name": "ssh_connect", "arguments": login})).await;
+    let session = text(&opened["result"]["structuredContent"]["session_id"]);
+    let call = json!({"name": "ssh_execute", "arguments": held(&session, &release)});
+    stdio.send(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}).to_string()).await;
+    let mut id = 10;
+    eventually("the call runs", async || {
+        id += 1;
+        stdio.request(id, "resources/list", json!({})).await.get("error").is_some()
+    })
+    .await;
+    let uri = json!({"uri": "ssh-mcp://command/none/stdout"});
+    for (method, params) in
+        [("resources/list", json!({})), ("resources/read", uri.clone()), ("resources/subscribe", uri)]
+    {
+        id += 1;
+        let reply = stdio.request(id, method, params).await;
+        let error = &reply["error"];
+        assert_eq!((&error["code"], &error["data"]["code"]), (&json!(-32_000), &json!("busy")), "{method}: {reply}");
+        assert_eq!(error["data"]["setting"], "MCP_MAX_CALLS", "{reply}");
+    }
+    std::fs::write(&release, "").unwrap();
+    eventually("there is room", async || {
+        id += 1;
+        stdio.request(id, "resources/list", json!({})).await.get("result").is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn output_of_ended_commands_makes_room_and_what_runs_keeps_its_own() {
     let host = EmbeddedHost::start().await.unwrap();
     let session = Session::on_host(&host, &[("SSH_OUTPUT_MEMORY", "4"), ("SSH_SPILL_LIMIT", "0")]).await;

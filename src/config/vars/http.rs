@@ -132,5 +132,5 @@ pub const BODY_TIMEOUT: Var = Var {
     default: DefaultValue::Value("30"),
     unit: Some("seconds"),
     kind: Kind::Whole { min: 1, max: 3_600 },
-    doc: "How long the body of a request may take to arrive.",
+    doc: "How long the body of a request may take to arrive. A client that takes nothing of an answer for as long is cut off.",
 };

@@ -131,7 +131,7 @@ pub const MAX_CALLS: Var = Var {
     default: DefaultValue::Value("256"),
     unit: None,
     kind: Kind::Whole { min: 1, max: 10_000 },
-    doc: "Tool calls of one principal that may be served at the same time. One more is answered `busy` at once.",
+    doc: "Tool calls and requests for resources of one principal that may be served at the same time. One more is answered `busy` at once.",
 };
 
 pub const MAX_CALLS_TOTAL: Var = Var {
@@ -142,5 +142,5 @@ pub const MAX_CALLS_TOTAL: Var = Var {
     default: DefaultValue::Value("1024"),
     unit: None,
     kind: Kind::Whole { min: 1, max: 10_000 },
-    doc: "Tool calls that may be served at the same time in all.",
+    doc: "Tool calls and requests for resources that may be served at the same time in all.",
 };

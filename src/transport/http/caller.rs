@@ -109,14 +109,18 @@ mod linux {
     impl Sockets {
         /// The uid of the socket at `client` that is connected to `server`, since `accepted` at the latest.
         ///
-        /// One reading serves all connections that were there when it began: a thousand that come at once cost a few.
+        /// One reading serves all connections that were there when it began, the second as the first: a thousand that
+        /// come at once cost a few.
         pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr, accepted: Instant) -> Option<u32> {
-            let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            (0..READINGS).find_map(|reading| {
-                if reading > 0 || tables.begun.is_none_or(|begun| begun < accepted) {
+            let mut since = accepted;
+            (0..READINGS).find_map(|_| {
+                let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if tables.begun.is_none_or(|begun| begun < since) {
                     tables.read(server.port());
                 }
-                tables.find(client, server)
+                let found = tables.find(client, server);
+                since = Instant::now();
+                found
             })
         }
     }
@@ -133,6 +137,8 @@ mod linux {
         }
 
         fn find(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
+            // A socket that listens on ::ffff:127.0.0.1 has clients of IPv4, and either form may be in a table.
+            let (client, server) = (canonical(client), canonical(server));
             let ends = [[plain(client), plain(server)], [mapped(client), mapped(server)]];
             ends.iter().find_map(|ends| self.owners.get(ends).copied())
         }
@@ -165,6 +171,11 @@ mod linux {
         (inode != 0).then_some((ends, uid))
     }
 
+    /// An IPv4 address as such, whatever socket it came from.
+    fn canonical(end: SocketAddr) -> SocketAddr {
+        SocketAddr::new(end.ip().to_canonical(), end.port())
+    }
+
     /// An end as the table has it: words of 32 bits in the byte order of the machine.
     fn plain(end: SocketAddr) -> String {
         let octets = match end.ip() {
@@ -192,8 +203,11 @@ mod linux {
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
 
         fn found(line: &str) -> Option<u32> {
-            let (client, server) =
-                (SocketAddr::from(([127, 0, 0, 1], 0x9C40)), SocketAddr::from(([127, 0, 0, 1], 8000)));
+            found_at(line, Ipv4Addr::LOCALHOST.into())
+        }
+
+        fn found_at(line: &str, ip: IpAddr) -> Option<u32> {
+            let (client, server) = (SocketAddr::new(ip, 0x9C40), SocketAddr::new(ip, 8000));
             let mut tables = Tables { files: Vec::new(), begun: None, owners: HashMap::new() };
             collect(format!("{HEAD}\n{line}\n").as_bytes(), server.port(), &mut tables.owners);
             tables.find(client, server)
@@ -206,6 +220,10 @@ mod linux {
             assert_eq!(found(&format!("   0: 0100007F:9C40 0100007F:1F40 {rest}")), Some(1001));
             let long = "0000000000000000FFFF00000100007F";
             assert_eq!(found(&format!("   0: {long}:9C40 {long}:1F40 {rest}")), Some(1001));
+            // A server of ::ffff:127.0.0.1 knows its ends in that form.
+            let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+            assert_eq!(found_at(&format!("   0: 0100007F:9C40 0100007F:1F40 {rest}"), mapped), Some(1001));
+            assert_eq!(found_at(&format!("   0: {long}:9C40 {long}:1F40 {rest}"), mapped), Some(1001));
             // The server's own end, and a client of another port.
             assert_eq!(found(&format!("   0: 0100007F:1F40 0100007F:9C40 {rest}")), None);
             assert_eq!(found(&format!("   0: 0100007F:9C40 0100007F:1F41 {rest}")), None);

@@ -57,6 +57,7 @@ pub(super) struct Connections {
     /// Where callers are looked up; none where a token tells who they are.
     sockets: Option<Arc<Sockets>>,
     header_timeout: Duration,
+    write_timeout: Duration,
     /// One permit for each connection.
     slots: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -71,6 +72,8 @@ pub(super) struct Connections {
 pub(super) struct Limits {
     pub(super) connections: usize,
     pub(super) header_timeout: Duration,
+    /// For a client to take some of what is written.
+    pub(super) write_timeout: Duration,
 }
 
 impl Connections {
@@ -86,6 +89,7 @@ impl Connections {
             tls,
             sockets: (!tokens).then(Arc::default),
             header_timeout: limits.header_timeout,
+            write_timeout: limits.write_timeout,
             slots: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: TaskTracker::new(),
@@ -151,7 +155,7 @@ impl Connections {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (stream, length_twice) = Heads::of(stream);
+        let (stream, length_twice) = Heads::of(stream, self.write_timeout);
         let service = service_fn(|request: http::Request<Incoming>| {
             let (ends, smuggled) = (ends.clone(), length_twice.load(Ordering::Relaxed));
             let mut request = Request::from((request, ends.local, ends.remote, scheme.clone()));
