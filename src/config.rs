@@ -11,6 +11,7 @@ mod file;
 mod http;
 mod layers;
 mod secrets;
+mod ssh_config;
 pub mod targets;
 mod tokens;
 pub mod vars;
@@ -23,6 +24,7 @@ pub use self::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
     http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    ssh_config::{Account, SshConfigFiles, SshConfigSettings},
     targets::TargetPattern,
 };
 use crate::secret::named::Secrets;
@@ -77,6 +79,8 @@ pub struct SshSettings {
     pub known_hosts: Option<PathBuf>,
     /// What becomes of host keys that no known_hosts file speaks of.
     pub host_key_policy: HostKeyPolicy,
+    /// What is taken from the configuration of `ssh`.
+    pub config: SshConfigSettings,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -215,6 +219,7 @@ impl SshSettings {
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
             host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
+            config: SshConfigSettings::read(layers),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

@@ -56,6 +56,8 @@ pub enum Kind {
     Address,
     /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
     AbsolutePath,
+    /// As [`Kind::AbsolutePath`], or `none`.
+    PathOrNone,
     /// Absolute paths with `:` between them (`;` on Windows); `~/` is expanded.
     PathList,
     /// A path or pipe name that other software sets: taken as it stands.
@@ -112,6 +114,7 @@ impl fmt::Display for Kind {
             Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Address => f.write_str("an IP address or `localhost`"),
             Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
+            Self::PathOrNone => f.write_str("`none`, an absolute path or one that begins with `~/`"),
             Self::PathList => {
                 f.write_str("a list of absolute paths or ones that begin with `~/`, with `:` between them")
             }
@@ -127,6 +130,8 @@ impl fmt::Display for Kind {
 
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod limits;
+#[expect(missing_docs, reason = "the doc field of each row says it")]
+mod ssh_config;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
     use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
@@ -330,7 +335,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
-pub use self::{http::*, limits::*, rows::*};
+pub use self::{http::*, limits::*, rows::*, ssh_config::*};
 
 /// Every setting, in the order of the documentation.
 pub const ALL: &[Var] = &[
@@ -363,6 +368,8 @@ pub const ALL: &[Var] = &[
     KEY_ROOTS,
     HOST_KEY_POLICY,
     AUTH_SOCK,
+    CONFIG_FILE,
+    CONFIG_EXEC,
     PORT,
     BIND,
     TOKEN,
