@@ -8,7 +8,7 @@ use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
 use crate::config::vars;
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
+    client::{self, Algorithms, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -126,6 +126,7 @@ impl App {
             credentials,
             retry,
             compression,
+            algorithms: Algorithms::default(),
             known_hosts: self.known_hosts.clone(),
             approved_key: request.approved_key.clone(),
             timeout,

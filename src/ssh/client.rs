@@ -5,6 +5,7 @@
 pub mod address;
 #[cfg(unix)]
 mod agent_stream;
+mod algorithms;
 pub mod auth;
 mod error;
 mod handler;
@@ -19,18 +20,19 @@ use russh::client::Handle;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::{auth::Credentials, error::ClientError, key_file::KeyFile, retry::RetryPolicy};
+pub use self::{
+    algorithms::{Algorithms, Keepalive, Rekey},
+    auth::Credentials,
+    error::ClientError,
+    key_file::KeyFile,
+    retry::RetryPolicy,
+};
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,
     stream::LinkStream,
 };
 use crate::config::Compression;
-
-/// How often an idle connection is probed, and how many unanswered probes end it: a dead link is
-/// noticed after about 90 s without traffic, and keeps NAT entries alive before that.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_MAX: usize = 3;
 
 /// Who is reached where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +113,8 @@ pub struct ConnectSpec {
     pub retry: RetryPolicy,
     /// zlib.
     pub compression: Compression,
+    /// What may be negotiated, and how the connection is kept up.
+    pub algorithms: Algorithms,
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
     /// SHA-256 fingerprint of the host key that a person approved for this one connection: no other
@@ -148,8 +152,25 @@ pub struct Facts {
     pub server_version: String,
     /// zlib was negotiated.
     pub compression_enabled: bool,
+    /// What was negotiated.
+    pub negotiated: Negotiated,
+    /// What the caller should know about the algorithms.
+    pub warnings: Vec<String>,
     /// `password`, `publickey` or `agent`.
     pub auth_method: &'static str,
+}
+
+/// The algorithms of a connection, by the names of the protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Key exchange.
+    pub kex: String,
+    /// Signature of the host key.
+    pub host_key: String,
+    /// Cipher, of both directions.
+    pub cipher: String,
+    /// MAC, of both directions; nothing where the cipher needs none.
+    pub mac: Option<String>,
 }
 
 impl fmt::Debug for Connection {
@@ -200,7 +221,7 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let wanted =
         wanted.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
-    let config = Arc::new(handler::config(spec.compression, &wanted));
+    let config = Arc::new(handler::config(spec, &wanted));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
         .map_err(|error| error.before_authentication(&spec.target, &link))?;

@@ -14,7 +14,7 @@ use russh::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    ClientError, ConnectSpec, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target,
+    ClientError, ConnectSpec, Facts, HostKeyInfo, Negotiated, Target,
     address::shorten,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
 };
@@ -34,6 +34,8 @@ struct Learnt {
     host_key: Option<HostKeyInfo>,
     server_version: String,
     compression_enabled: bool,
+    negotiated: Negotiated,
+    warnings: Vec<String>,
     cause: Option<String>,
     disconnected_by_server: bool,
 }
@@ -71,6 +73,8 @@ impl LinkState {
             host_key: learnt.host_key.clone()?,
             server_version: learnt.server_version.clone(),
             compression_enabled: learnt.compression_enabled,
+            negotiated: learnt.negotiated.clone(),
+            warnings: learnt.warnings.clone(),
             auth_method,
         })
     }
@@ -202,17 +206,17 @@ const CHANNEL_QUEUE: usize = 8;
 
 /// Settings of a connection. The key algorithms that stand in known_hosts for the host are asked for
 /// first, so that a server with several keys shows the one that is known.
-pub(super) fn config(compression: Compression, wanted: &Wanted) -> Config {
+pub(super) fn config(spec: &ConnectSpec, wanted: &Wanted) -> Config {
     Config {
         nodelay: true,
-        keepalive_interval: Some(KEEPALIVE_INTERVAL),
-        keepalive_max: KEEPALIVE_MAX,
+        keepalive_interval: Some(spec.algorithms.keepalive.interval),
+        keepalive_max: spec.algorithms.keepalive.count as usize,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: Preferred {
             key: Cow::Owned(host_key_order(&wanted.known)),
             host_key_certificates: Cow::Owned(certificate_order(wanted)),
             cipher: Cow::Borrowed(CIPHERS),
-            compression: Cow::Borrowed(compression_order(compression)),
+            compression: Cow::Borrowed(compression_order(spec.compression)),
             ..Preferred::DEFAULT
         },
         ..Config::default()
