@@ -8,7 +8,10 @@ use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
 use crate::config::vars;
 use crate::ssh::{
     Error,
-    client::{self, Algorithms, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
+    client::{
+        self, Algorithms, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address,
+        login::{AgentUse, Given, Identity, LoginPlan, Method},
+    },
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -154,24 +157,34 @@ impl App {
     }
 
     async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
+        let plan = self.login_plan(request, target).await?;
+        plan.prepare().await.map_err(|error| Error::Client(Arc::new(error), 0))
+    }
+
+    /// A password goes first, else the key file that is named and no other, else the agent and the usual key files.
+    async fn login_plan(&self, request: &ConnectRequest, target: &Target) -> Result<LoginPlan, Error> {
         let ssh = &self.settings.ssh;
-        let failed = |error| Error::Client(Arc::new(error), 0);
-        let named = |name| self.settings.secrets.get(name, &target.host, target.port);
-        if let Some(password) = &request.password {
-            return Ok(Credentials::Password(password.clone()));
-        }
-        if let Some(name) = &request.password_ref {
-            return Ok(Credentials::Password(named(name).await?));
-        }
-        let Some(path) = &request.key_path else {
-            return Credentials::from_agent(ssh.agent_socket.as_deref()).map_err(failed);
+        let named = async |name: &Option<String>| match name {
+            Some(name) => self.settings.secrets.get(name, &target.host, target.port).await.map(Some),
+            None => Ok(None),
         };
-        let passphrase = match &request.passphrase_ref {
-            Some(name) => Some(named(name).await?),
-            None => None,
+        let mut plan = LoginPlan::new(AgentUse::OfEnvironment(ssh.agent_socket.clone()));
+        plan.password = match &request.password {
+            Some(password) => Some(password.clone()),
+            None => named(&request.password_ref).await?,
         };
-        let (path, home, roots) = (path.clone(), ssh.home.clone(), ssh.key_roots.clone());
-        Credentials::from_key_file(KeyFile { path, passphrase, home, roots }).await.map_err(failed)
+        if plan.password.is_some() {
+            plan.methods = Method::PASSWORD_FIRST.to_vec();
+        }
+        if let Some(path) = &request.key_path {
+            let given = if plan.password.is_some() { Given::Beside } else { Given::ByCall };
+            let passphrase = named(&request.passphrase_ref).await?;
+            let (path, home, roots) = (path.clone(), ssh.home.clone(), ssh.key_roots.clone());
+            plan.identities = vec![Identity { file: KeyFile { path, passphrase, home, roots }, given }];
+            plan.identities_only = true;
+            plan.agent = AgentUse::Off;
+        }
+        Ok(plan)
     }
 
     /// Checks before connecting what [`App::keep_session`] checks again for sure.

@@ -3,14 +3,12 @@
 //! Owns nothing that outlives a [`Connection`]. Everything here runs under the caller's one deadline.
 
 pub mod address;
-#[cfg(unix)]
-mod agent_stream;
 mod algorithms;
-pub mod auth;
 mod error;
 mod handler;
 pub mod host_key;
 mod key_file;
+pub mod login;
 mod retry;
 mod stream;
 
@@ -22,9 +20,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::{
     algorithms::{Algorithms, Keepalive, Rekey},
-    auth::Credentials,
     error::ClientError,
     key_file::KeyFile,
+    login::Credentials,
     retry::RetryPolicy,
 };
 use self::{
@@ -225,7 +223,7 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
         .map_err(|error| error.before_authentication(&spec.target, &link))?;
-    let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
+    let auth_method = login::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
     let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
     Ok(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard })
 }

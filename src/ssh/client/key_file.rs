@@ -32,6 +32,12 @@ pub struct KeyFile {
     pub roots: Vec<PathBuf>,
 }
 
+impl std::fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// A key file that cannot be used. Never tells what is in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyFileError {

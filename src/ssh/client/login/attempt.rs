@@ -9,12 +9,14 @@ use std::{
 
 #[cfg(unix)]
 use super::agent_stream::AgentStream;
-use super::{
-    ClientError, Target,
-    handler::{ClientHandler, LinkState},
-    key_file::KeyFile,
+use super::{AgentUse, LoginPlan};
+use crate::{
+    secret::Secret,
+    ssh::client::{
+        ClientError, KeyFile, Target,
+        handler::{ClientHandler, LinkState},
+    },
 };
-use crate::secret::Secret;
 use russh::{
     MethodSet,
     client::{AuthResult, Handle},
@@ -46,24 +48,32 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl Credentials {
-    /// Loads a private key file.
+impl LoginPlan {
+    /// Reads the key files, and says before anything is dialled what cannot work.
     ///
     /// # Errors
     ///
-    /// `ClientError::Key`.
-    pub async fn from_key_file(file: KeyFile) -> Result<Self, ClientError> {
+    /// `ClientError::Key`, `ClientError::AgentUnavailable`.
+    pub async fn prepare(self) -> Result<Credentials, ClientError> {
+        if let Some(password) = self.password {
+            return Ok(Credentials::Password(password));
+        }
+        match (self.identities.into_iter().next(), &self.agent) {
+            (Some(identity), _) => Credentials::from_key_file(identity.file).await,
+            (None, AgentUse::At(socket) | AgentUse::OfEnvironment(Some(socket))) => Credentials::from_agent(Some(socket)),
+            (None, AgentUse::OfEnvironment(None) | AgentUse::Off) => Credentials::from_agent(None),
+        }
+    }
+}
+
+impl Credentials {
+    async fn from_key_file(file: KeyFile) -> Result<Self, ClientError> {
         let loaded = tokio::task::spawn_blocking(move || file.load()).await;
         let key = loaded.map_err(|error| ClientError::Protocol(error.to_string()))??;
         Ok(Credentials::Key(key))
     }
 
-    /// The agent at `socket`; said before anything is dialled if there is none.
-    ///
-    /// # Errors
-    ///
-    /// `ClientError::AgentUnavailable`.
-    pub fn from_agent(socket: Option<&Path>) -> Result<Self, ClientError> {
+    fn from_agent(socket: Option<&Path>) -> Result<Self, ClientError> {
         let unset = || ClientError::AgentUnavailable { why: "SSH_AUTH_SOCK is not set".into() };
         socket.map(|socket| Credentials::Agent(socket.into())).ok_or_else(unset)
     }
@@ -80,7 +90,7 @@ impl Credentials {
 }
 
 /// Logs in; gives the method that the server accepted.
-pub(super) async fn authenticate(
+pub(in crate::ssh::client) async fn authenticate(
     handle: &mut Handle<ClientHandler>,
     target: &Target,
     credentials: &Credentials,
