@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod http;
 mod layers;
+mod proxy;
 mod secrets;
 pub mod targets;
 mod tokens;
@@ -23,6 +24,7 @@ pub use self::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
     http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    proxy::{ProxyKind, ProxyServer},
     targets::TargetPattern,
 };
 use crate::secret::named::Secrets;

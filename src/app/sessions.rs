@@ -8,7 +8,7 @@ use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
 use crate::config::vars;
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
+    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address, route::Route},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -123,6 +123,7 @@ impl App {
         let compression = request.compression.unwrap_or(ssh.compression);
         Ok(ConnectSpec {
             target,
+            route: Route::default(),
             credentials,
             retry,
             compression,

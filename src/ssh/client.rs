@@ -11,6 +11,7 @@ mod handler;
 pub mod host_key;
 mod key_file;
 mod retry;
+pub mod route;
 mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ pub use self::{auth::Credentials, error::ClientError, key_file::KeyFile, retry::
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,
+    route::Route,
     stream::LinkStream,
 };
 use crate::config::Compression;
@@ -105,6 +107,8 @@ impl Trust {
 pub struct ConnectSpec {
     /// Who is reached where.
     pub target: Target,
+    /// How it is reached.
+    pub route: Route,
     /// How to authenticate. Kept only as long as the session; wiped on drop.
     pub credentials: Credentials,
     /// How transient failures are retried.
