@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod http;
 mod layers;
+mod proxy;
 mod secrets;
 mod ssh_config;
 pub mod targets;
@@ -24,6 +25,7 @@ pub use self::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
     http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    proxy::{ProxyKind, ProxyServer},
     ssh_config::{Account, SshConfigFiles, SshConfigSettings},
     targets::TargetPattern,
 };

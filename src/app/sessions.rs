@@ -11,6 +11,7 @@ use crate::ssh::{
     client::{
         self, Algorithms, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address,
         login::{AgentUse, Given, Identity, LoginPlan, Method},
+        route::Route,
     },
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
@@ -126,6 +127,7 @@ impl App {
         let compression = request.compression.unwrap_or(ssh.compression);
         Ok(ConnectSpec {
             target,
+            route: Route::default(),
             credentials,
             retry,
             compression,

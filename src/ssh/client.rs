@@ -10,6 +10,7 @@ pub mod host_key;
 mod key_file;
 pub mod login;
 mod retry;
+pub mod route;
 mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -28,6 +29,7 @@ pub use self::{
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,
+    route::Route,
     stream::LinkStream,
 };
 use crate::config::Compression;
@@ -105,6 +107,8 @@ impl Trust {
 pub struct ConnectSpec {
     /// Who is reached where.
     pub target: Target,
+    /// How it is reached.
+    pub route: Route,
     /// How to authenticate. Kept only as long as the session; wiped on drop.
     pub credentials: Credentials,
     /// How transient failures are retried.
