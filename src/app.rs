@@ -1,7 +1,12 @@
 //! Owns all state; one verb per use case: check, act, record.
 
 mod commands;
+mod connect;
+mod forwards;
 mod gate;
+mod hosts;
+mod login;
+mod plan;
 mod sessions;
 mod types;
 
@@ -12,8 +17,10 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::hosts::{HOSTS_PER_PAGE, HostPage, HostRow, HostView};
+pub use self::plan::ResolvedRow;
 pub use self::types::{
-    Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
+    ApprovedKey, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
     Connected, Disconnected, Health, OutputRequest, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
@@ -22,7 +29,7 @@ use crate::{
     config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
-        client::host_key::KnownHosts,
+        client::{host_key::KnownHosts, route::JumpPool},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
@@ -48,8 +55,10 @@ pub struct App {
     own_port: OnceLock<u16>,
     /// Room on the disk for long output, which all commands share.
     spill: Arc<SpillStore>,
-    /// Shared, since its files are written under one lock.
-    known_hosts: Arc<KnownHosts>,
+    /// The files that hold for every host; a host may have others besides.
+    known_hosts: KnownHosts,
+    /// Connections to jump hosts, which sessions share.
+    jumps: Arc<JumpPool>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
     tasks: TaskTracker,
     /// Fires when the process ends; nothing new is begun from then on.
@@ -75,7 +84,8 @@ impl App {
             quotas: Quotas::new(&settings.ssh.limits),
             own_port: OnceLock::new(),
             forwards: Registry::default(),
-            known_hosts: Arc::new(known_hosts),
+            known_hosts,
+            jumps: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),

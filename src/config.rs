@@ -133,16 +133,17 @@ pub struct SpillSettings {
     pub total_bytes: u64,
 }
 
-/// What becomes of a host key that no known_hosts file speaks of. None of them accepts every key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What becomes of a host key that no known_hosts file speaks of. None of them accepts every key. The greater one is
+/// the stricter one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostKeyPolicy {
-    /// It is refused.
-    Strict,
     /// The first one of a host is recorded.
     #[default]
     AcceptNew,
     /// A person is asked; where that cannot be, it is refused.
     Ask,
+    /// It is refused.
+    Strict,
 }
 
 impl HostKeyPolicy {

@@ -7,12 +7,13 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+use super::plan::ResolvedRow;
 use crate::{
     config::Compression,
     secret::Secret,
     ssh::{
         async_command::{Command, CommandInfo, Status},
-        client::HostKeyInfo,
+        client::{HostKeyInfo, Target},
         ids::SessionId,
         output::{Form, Found, OutputView, Pattern},
         session::SessionInfo,
@@ -26,6 +27,8 @@ pub struct ConnectRequest {
     pub address: String,
     /// Login name, unless `address` has it.
     pub username: Option<String>,
+    /// Jump hosts as `ssh -J` takes them: `[user@]host[:port]`, with commas between them.
+    pub jump: Option<String>,
     /// Password; goes before the key file.
     pub password: Option<Secret>,
     /// The same by the name of a configured secret.
@@ -48,10 +51,19 @@ pub struct ConnectRequest {
     pub retry_delay: Option<Duration>,
     /// zlib; the setting where it is none.
     pub compression: Option<Compression>,
-    /// SHA-256 fingerprint of the host key that a person approved. Never from a tool's parameters.
-    pub approved_key: Option<String>,
+    /// Host keys that a person approved. Never from a tool's parameters.
+    pub approved_keys: Vec<ApprovedKey>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
+}
+
+/// A host key that a person approved for one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovedKey {
+    /// The host.
+    pub target: Target,
+    /// SHA-256 fingerprint.
+    pub fingerprint: String,
 }
 
 /// What `connect` did.
@@ -75,6 +87,8 @@ pub struct Connected {
     pub other_sessions: Vec<SessionId>,
     /// The deadline that was in force.
     pub timeout: Duration,
+    /// What lines of the configuration of `ssh` decided.
+    pub resolved: Vec<ResolvedRow>,
     /// What the caller should know: a clamp, a warning.
     pub notices: Vec<String>,
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
         CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
         ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
@@ -38,7 +38,7 @@ mod progress;
 
 /// Methods that rmcp knows. A request for one of them that it cannot read has bad parameters; any
 /// other method does not exist.
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "initialize",
     "server/discover",
     "ping",
@@ -49,6 +49,7 @@ const METHODS: [&str; 11] = [
     "resources/read",
     "resources/subscribe",
     "resources/unsubscribe",
+    "completion/complete",
     "subscriptions/listen",
 ];
 
@@ -180,8 +181,12 @@ fn unknown_tool(name: &str) -> ErrorData {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let mut capabilities =
-            ServerCapabilities::builder().enable_tools().enable_resources().enable_resources_subscribe().build();
+        let mut capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_completions()
+            .build();
         if let Some(tools) = capabilities.tools.as_mut() {
             tools.list_changed = Some(false);
         }
@@ -248,7 +253,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        resources::list(&self.app, &self.owner_of(&context))
+        resources::list(&self.app, &self.owner_of(&context)).await
     }
 
     async fn list_resource_templates(
@@ -298,15 +303,16 @@ impl ServerHandler for Server {
         Ok(())
     }
 
-    // rmcp answers the following with empty results though we declare none of them.
-
     async fn complete(
         &self,
-        _request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        let found = resources::complete(&self.app, &self.owner_of(&context), &request).await?;
+        Ok(CompleteResult::new(found))
     }
+
+    // rmcp answers the following with an empty result though we declare no prompts.
 
     async fn list_prompts(
         &self,

@@ -32,7 +32,7 @@ use self::{
     route::Route,
     stream::LinkStream,
 };
-use crate::config::Compression;
+use crate::{config::Compression, secret::Secret};
 
 /// Who is reached where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +119,10 @@ pub struct ConnectSpec {
     pub algorithms: Algorithms,
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// The name that the host has in known_hosts files and certificates, in place of its address (`HostKeyAlias`).
+    pub host_key_alias: Option<String>,
+    /// Variables that each command is given, as far as the server takes them.
+    pub environment: Environment,
     /// SHA-256 fingerprint of the host key that a person approved for this one connection: no other
     /// key will do.
     pub approved_key: Option<String>,
@@ -128,6 +132,26 @@ pub struct ConnectSpec {
     pub reconnect: bool,
     /// Connections that one session opens for its commands.
     pub max_connections: usize,
+}
+
+impl ConnectSpec {
+    /// What known_hosts files call the host. An alias has no port there, as in OpenSSH.
+    fn known_as(&self) -> (String, u16) {
+        match &self.host_key_alias {
+            Some(alias) => (alias.clone(), address::DEFAULT_PORT),
+            None => (self.target.host.clone(), self.target.port),
+        }
+    }
+}
+
+/// Variables that a command is given (`SetEnv`, `SendEnv`). Their values may be secret.
+#[derive(Clone, Default)]
+pub struct Environment(pub Arc<[(String, Secret)]>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// One authenticated SSH connection. Ends when dropped.
@@ -218,7 +242,7 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let link = Arc::new(LinkState::default());
     let stream = LinkStream::new(tcp, cut.clone(), link.clone());
     let handler = ClientHandler::new(spec, link.clone());
-    let (known_hosts, host, port) = (spec.known_hosts.clone(), spec.target.host.clone(), spec.target.port);
+    let (known_hosts, (host, port)) = (spec.known_hosts.clone(), spec.known_as());
     let wanted = tokio::task::spawn_blocking(move || known_hosts.wanted(&host, port)).await;
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let wanted =

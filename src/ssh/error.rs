@@ -7,12 +7,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::{
     client::{
         ClientError, Target,
+        route::TooManyHops,
         host_key::{HostKeyError, UnknownKey, Unrecorded},
     },
     forward::policy::Denied,
     ids::{CommandId, SessionId},
     quota::Full,
     session::EndReason,
+    ssh_config::SshConfigError,
 };
 use crate::{
     error::{Code, Detail, Details, Explain},
@@ -27,6 +29,14 @@ pub enum Error {
     InvalidAddress { address: String, reason: &'static str },
     #[error("invalid username {username:?}")]
     InvalidUsername { username: String },
+    #[error("{name:?} is no Host alias of the ssh configuration, and near to one; nothing was connected")]
+    NearAlias { name: String, candidates: Vec<String> },
+    #[error("{0}")]
+    SshConfig(Box<SshConfigError>),
+    #[error("the ssh configuration refuses this connection ({0})")]
+    RefusedByConfig(String),
+    #[error("{0}")]
+    TooManyHops(#[from] TooManyHops),
     #[error("username is missing")]
     MissingUsername,
     #[error("address names user {in_address:?}, username says {username:?}")]
@@ -110,6 +120,12 @@ pub struct Candidate {
     pub target: Target,
 }
 
+impl From<SshConfigError> for Error {
+    fn from(error: SshConfigError) -> Self {
+        Error::SshConfig(Box::new(error))
+    }
+}
+
 impl Error {
     /// The host key that a person has to approve before the host can be reached.
     #[must_use]
@@ -127,6 +143,9 @@ impl Explain for Error {
     fn code(&self) -> Code {
         match self {
             Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
+            Error::NearAlias { .. } => Code::InvalidAddress,
+            Error::SshConfig(error) => error.code(),
+            Error::RefusedByConfig(_) | Error::TooManyHops(_) => Code::SshConfigInvalid,
             Error::InvalidUsername { .. } => Code::InvalidUsername,
             Error::MissingUsername => Code::MissingArgument,
             Error::PassphraseWithoutKey => Code::MissingArgument,
@@ -163,6 +182,12 @@ impl Explain for Error {
         }
         Some(match self {
             Error::InvalidAddress { reason, .. } => (*reason).into(),
+            Error::NearAlias { name, .. } => format!(
+                "Use one of the candidates, as the user meant it. If a host of that very name is meant, write its full \
+                 name, or {:?}.",
+                format!("{name}.")
+            ),
+            Error::SshConfig(error) => return error.hint(),
             Error::Client(error, _) => return error.hint(),
             Error::Secret(error) => return error.hint(),
             Error::SessionNotFound { candidates, .. } if candidates.is_empty() => {
@@ -234,6 +259,10 @@ impl Explain for Error {
             | Error::NoSuchDirectory { target, .. } => target_details(details, target),
             Error::TooLong { field, limit, .. } => details.text("argument", field).number("limit", *limit as u64),
             Error::InvalidAddress { .. } => details.text("argument", "address"),
+            Error::NearAlias { candidates, .. } => {
+                details.text("argument", "address").with("candidates", Detail::Texts(candidates.clone()))
+            }
+            Error::SshConfig(error) => error.details(),
             Error::InvalidUsername { .. } | Error::MissingUsername => details.text("argument", "username"),
             Error::InvalidName { field, .. } | Error::InvalidCommand { field, .. } => details.text("argument", field),
             _ => details,
@@ -249,6 +278,8 @@ impl Error {
                 "Use the plain login name: letters, digits and . _ - + @ \\ $, not starting with \"-\"."
             }
             Error::MissingUsername => "Give username, or write it into address: user@host.",
+            Error::RefusedByConfig(_) => "Nothing was connected. Tell the user what their ssh configuration says.",
+            Error::TooManyHops(_) => "Name fewer jump hosts.",
             Error::ConflictingUsernames { .. } => "Name the user once.",
             Error::ConflictingSecrets => "Give password_ref alone: it keeps the password from the model.",
             Error::PassphraseWithoutKey => "Name the encrypted key file in key_path.",

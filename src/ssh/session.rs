@@ -70,6 +70,8 @@ pub struct Choices {
     pub inactivity_timeout: Duration,
     /// Time-out of commands that name none.
     pub command_timeout: Duration,
+    /// The way to the host, to tell it from others: compared and never shown.
+    pub way: String,
 }
 
 /// An open session, or the record of a closed one.

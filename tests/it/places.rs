@@ -314,7 +314,8 @@ fn connect_request(sshd: &Sshd) -> ConnectRequest {
         max_retries: None,
         retry_delay: None,
         compression: None,
-        approved_key: None,
+        approved_keys: Vec::new(),
+        jump: None,
         session_id: None,
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn connected() -> Connected {
         server_version: "SSH-2.0-OpenSSH_9.2p1".into(),
         other_sessions: vec![SessionId::random()],
         timeout: Duration::from_secs(30),
+        resolved: Vec::new(),
         notices: vec!["timeout_secs was cut to 45".into()],
     }
 }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::tool::{Call, Reply};
 use crate::{
-    app::{ConnectRequest, Connected, Disconnected},
+    app::{ConnectRequest, Connected, Disconnected, ResolvedRow},
     config::Compression,
     mcp::{
         failure::Failure,
+        mask::masked,
         types::{Password, SessionRow, ceil_secs},
     },
     ssh::{client::HostKeyInfo, session::SessionInfo},
@@ -26,11 +27,14 @@ const PASSWORD_NOTICE: &str =
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ConnectParams {
     /// Where to connect to.
-    #[schemars(description = "host, host:port, user@host:port or [v6]:port; port 22 by default")]
+    #[schemars(description = "host, host:port, user@host:port, [v6]:port, or an alias of ~/.ssh/config; port 22 by default")]
     #[schemars(extend("x-trim" = true))]
     pub address: String,
-    /// Login name; required unless address has it
+    /// Login name; required unless address or ~/.ssh/config has it
     pub username: Option<String>,
+    /// Jump hosts as ssh -J takes them: [user@]host[:port], nearest first, with commas
+    #[schemars(extend("x-trim" = true))]
+    pub jump: Option<String>,
     /// Prefer the SSH agent, key_path or password_ref: a password given here passes through the model
     #[schemars(extend("x-secret" = true))]
     pub password: Option<Password>,
@@ -110,6 +114,32 @@ pub struct ConnectResult {
     pub server_version: String,
     /// Your other live sessions to the same host, port and user.
     pub other_sessions: Vec<String>,
+    /// What lines of the ssh configuration decided.
+    #[schemars(extend("x-unlisted" = true))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<ResolvedWord>,
+}
+
+/// A value of the ssh configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ResolvedWord {
+    /// Keyword of ssh_config, or jump for a host on the way.
+    pub keyword: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The file that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+impl From<ResolvedRow> for ResolvedWord {
+    fn from(row: ResolvedRow) -> Self {
+        let (file, line) = row.place.unzip();
+        Self { keyword: row.keyword, value: masked(&row.value).into_owned(), file, line }
+    }
 }
 
 /// A host key.
@@ -150,7 +180,8 @@ fn request(params: ConnectParams) -> ConnectRequest {
         max_retries: params.max_retries,
         retry_delay: params.retry_delay_ms.map(Duration::from_millis),
         compression: params.compress.map(|on| if on { Compression::On } else { Compression::Off }),
-        approved_key: None,
+        approved_keys: Vec::new(),
+        jump: params.jump,
         session_id: params.session_id,
     }
 }
@@ -186,6 +217,7 @@ pub fn connect_reply(connected: Connected, with_password: bool) -> Reply<Connect
         host_key: connected.host_key.into(),
         server_version: connected.server_version,
         other_sessions: connected.other_sessions.iter().map(ToString::to_string).collect(),
+        resolved: connected.resolved.into_iter().map(Into::into).collect(),
     })
     .hint(hint)
     .notices(notices)

@@ -83,6 +83,8 @@ impl LinkState {
 pub(super) struct ClientHandler {
     target: Target,
     known_hosts: Arc<KnownHosts>,
+    /// Host and port by which the key is known.
+    known_as: (String, u16),
     /// Fingerprint of the only key that will do.
     approved: Option<String>,
     link: Arc<LinkState>,
@@ -94,7 +96,8 @@ impl ClientHandler {
     pub(super) fn new(spec: &ConnectSpec, link: Arc<LinkState>) -> Self {
         let closes = link.closed.clone().drop_guard();
         let (target, known_hosts) = (spec.target.clone(), spec.known_hosts.clone());
-        Self { target, known_hosts, approved: spec.approved_key.clone(), link, _closes: closes }
+        let (known_as, approved) = (spec.known_as(), spec.approved_key.clone());
+        Self { target, known_hosts, known_as, approved, link, _closes: closes }
     }
 }
 
@@ -135,10 +138,11 @@ impl russh::client::Handler for ClientHandler {
             None => key.clone().into(),
         };
         let (known_hosts, target, approved) = (self.known_hosts.clone(), self.target.clone(), self.approved.clone());
+        let (host, port) = self.known_as.clone();
         // Reads and writes files, which may be slow.
         let check = tokio::task::spawn_blocking(move || {
-            let (host, port, approved) = (target.host.as_str(), target.port, approved.as_deref());
-            let trusted = known_hosts.check_or_record(&Offer { host, port, key: &checked, approved });
+            let offer = Offer { host: &host, port, key: &checked, approved: approved.as_deref() };
+            let trusted = known_hosts.check_or_record(&offer);
             trusted.map_err(|source| ClientError::HostKey { target, source: source.into() })
         });
         let trusted = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
@@ -271,6 +275,7 @@ mod tests {
         let handlers = links.clone().map(|link| ClientHandler {
             target: target.clone(),
             known_hosts: Arc::new(KnownHosts::new(None, None, HostKeyPolicy::Strict)),
+            known_as: ("h".into(), 22),
             approved: None,
             _closes: link.closed.clone().drop_guard(),
             link,

@@ -26,7 +26,7 @@ pub(crate) use self::pool::Place;
 use self::pool::{Next, Pool, Pooled, Refusal};
 use crate::ssh::{
     Error,
-    client::{self, Channel, ClientError, ConnectSpec, Connection, Target},
+    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target},
 };
 
 /// How long a server may take to open a channel before it is asked for a sign of life.
@@ -281,6 +281,11 @@ impl Connections {
 
     fn refused(&self) -> Option<Arc<ClientError>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Variables that a command is given.
+    pub(crate) fn environment(&self) -> Environment {
+        self.spec().map(|spec| spec.environment.clone()).unwrap_or_default()
     }
 
     fn spec(&self) -> Option<Arc<ConnectSpec>> {

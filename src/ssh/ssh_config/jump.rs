@@ -96,7 +96,8 @@ impl Hop {
     }
 
     /// As `ssh -G` prints it.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let numeric = self.host.contains(':') || self.host.chars().all(|c| c.is_ascii_digit() || c == '.');
         let host = if numeric { format!("[{}]", self.host) } else { self.host.clone() };

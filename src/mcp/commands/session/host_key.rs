@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    app::{ConnectRequest, Connected, Error},
+    app::{ApprovedKey, ConnectRequest, Connected, Error},
     error::Detail,
     mcp::{
         ask::{NoConsent, Question},
@@ -34,7 +34,8 @@ pub(super) async fn connect_or_ask(call: &Call, request: ConnectRequest) -> Resu
     }
     let left = limit.saturating_sub(started.elapsed());
     let timeout = request.timeout.unwrap_or(settings.ssh.connect_timeout).min(left);
-    let approved = ConnectRequest { approved_key: Some(key.offered.clone()), timeout: Some(timeout), ..request };
+    let approved = ApprovedKey { target: target.clone(), fingerprint: key.offered.clone() };
+    let approved = ConnectRequest { approved_keys: vec![approved], timeout: Some(timeout), ..request };
     Ok(call.app.connect(&call.owner, approved).await?)
 }
 

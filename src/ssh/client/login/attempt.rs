@@ -9,7 +9,7 @@ use std::{
 
 #[cfg(unix)]
 use super::agent_stream::AgentStream;
-use super::{AgentUse, LoginPlan};
+use super::{AgentUse, Given, LoginPlan};
 use crate::{
     secret::Secret,
     ssh::client::{
@@ -58,7 +58,8 @@ impl LoginPlan {
         if let Some(password) = self.password {
             return Ok(Credentials::Password(password));
         }
-        match (self.identities.into_iter().next(), &self.agent) {
+        let mut called = self.identities.into_iter().filter(|key| matches!(key.given, Given::ByCall | Given::Beside));
+        match (called.next(), &self.agent) {
             (Some(identity), _) => Credentials::from_key_file(identity.file).await,
             (None, AgentUse::At(socket) | AgentUse::OfEnvironment(Some(socket))) => Credentials::from_agent(Some(socket)),
             (None, AgentUse::OfEnvironment(None) | AgentUse::Off) => Credentials::from_agent(None),
