@@ -22,7 +22,7 @@ use crate::{
     config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
-        client::host_key::KnownHosts,
+        client::{host_key::KnownHosts, login::WorkedKeys},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
@@ -50,6 +50,8 @@ pub struct App {
     spill: Arc<SpillStore>,
     /// Shared, since its files are written under one lock.
     known_hosts: Arc<KnownHosts>,
+    /// Which key was taken where.
+    worked_keys: Arc<WorkedKeys>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
     tasks: TaskTracker,
     /// Fires when the process ends; nothing new is begun from then on.
@@ -76,6 +78,7 @@ impl App {
             own_port: OnceLock::new(),
             forwards: Registry::default(),
             known_hosts: Arc::new(known_hosts),
+            worked_keys: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),

@@ -97,6 +97,7 @@ impl App {
         let (connection, retries) = client::connect(&spec, deadline).await;
         // It stands in the file now; whoever connects again finds it there, or asks anew.
         spec.approved_key = None;
+        spec.credentials.forget_answers();
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {
             name: request.name,
@@ -149,6 +150,9 @@ impl App {
                 return Err(Error::ConflictingSecrets);
             }
         }
+        for answered in &request.answers {
+            self.settings.secrets.live.watch(&answered.answer);
+        }
         match (&request.passphrase_ref, &request.key_path) {
             (Some(_), None) => Err(Error::PassphraseWithoutKey),
             _ => Ok(()),
@@ -172,6 +176,9 @@ impl App {
             Some(password) => Some(password.clone()),
             None => named(&request.password_ref).await?,
         };
+        plan.totp = named(&request.totp_ref).await?;
+        plan.answers = request.answers.clone();
+        plan.worked = self.worked_keys.clone();
         if plan.password.is_some() {
             plan.methods = Method::PASSWORD_FIRST.to_vec();
         }
@@ -182,6 +189,8 @@ impl App {
             plan.identities = vec![Identity { file: KeyFile { path, passphrase, home, roots }, given }];
             plan.identities_only = true;
             plan.agent = AgentUse::Off;
+        } else {
+            plan.identities = LoginPlan::default_identities(ssh.home.as_deref(), &ssh.key_roots);
         }
         Ok(plan)
     }
@@ -251,7 +260,7 @@ impl App {
             reused: false,
             reconnected: false,
             reuse_refused,
-            auth_method: session.facts.auth_method,
+            auth_method: session.facts.auth_method.clone(),
             host_key: session.facts.host_key.clone(),
             server_version: session.facts.server_version.clone(),
             other_sessions: others.iter().map(|other| other.id).collect(),

@@ -17,6 +17,7 @@ use super::{
     ClientError, ConnectSpec, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target,
     address::shorten,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
+    login,
 };
 use crate::config::Compression;
 
@@ -36,7 +37,12 @@ struct Learnt {
     compression_enabled: bool,
     cause: Option<String>,
     disconnected_by_server: bool,
+    /// Texts for whoever logs in.
+    banner: Vec<String>,
 }
+
+/// Banners that are kept of one login.
+const MAX_BANNERS: usize = 4;
 
 impl LinkState {
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
@@ -65,7 +71,12 @@ impl LinkState {
         self.learnt().disconnected_by_server
     }
 
-    pub(super) fn facts(&self, auth_method: &'static str) -> Option<Facts> {
+    /// What the server said to whoever logs in.
+    pub(super) fn banner(&self) -> Vec<String> {
+        self.learnt().banner.clone()
+    }
+
+    pub(super) fn facts(&self, auth_method: String) -> Option<Facts> {
         let learnt = self.learnt();
         Some(Facts {
             host_key: learnt.host_key.clone()?,
@@ -145,6 +156,14 @@ impl russh::client::Handler for ClientHandler {
             warnings: trusted.warnings,
         });
         Ok(true)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+        let mut learnt = self.link.learnt();
+        if learnt.banner.len() < MAX_BANNERS {
+            learnt.banner.push(login::shown(banner));
+        }
+        Ok(())
     }
 
     async fn kex_done(
