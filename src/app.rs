@@ -29,7 +29,7 @@ use crate::{
     config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
-        client::{host_key::KnownHosts, route::JumpPool},
+        client::{host_key::KnownHosts, login::WorkedKeys, route::JumpPool},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
@@ -59,6 +59,8 @@ pub struct App {
     known_hosts: KnownHosts,
     /// Connections to jump hosts, which sessions share.
     jumps: Arc<JumpPool>,
+    /// Which key was taken where.
+    worked_keys: Arc<WorkedKeys>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
     tasks: TaskTracker,
     /// Fires when the process ends; nothing new is begun from then on.
@@ -86,6 +88,7 @@ impl App {
             forwards: Registry::default(),
             known_hosts,
             jumps: Arc::default(),
+            worked_keys: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),

@@ -97,6 +97,7 @@ impl App {
         let (connection, retries) = client::connect(&spec, deadline).await;
         // It stands in the file now; whoever connects again finds it there, or asks anew.
         spec.approved_key = None;
+        spec.credentials.forget_answers();
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {
             name: request.name,
@@ -222,7 +223,7 @@ impl App {
             reused: false,
             reconnected: false,
             reuse_refused: about.reuse_refused,
-            auth_method: session.facts.auth_method,
+            auth_method: session.facts.auth_method.clone(),
             host_key: session.facts.host_key.clone(),
             server_version: session.facts.server_version.clone(),
             other_sessions: others.iter().map(|other| other.id).collect(),

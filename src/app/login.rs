@@ -31,6 +31,9 @@ impl App {
                 return Err(Error::ConflictingSecrets);
             }
         }
+        for answered in &request.answers {
+            self.settings.secrets.live.watch(&answered.answer);
+        }
         match (&request.passphrase_ref, &request.key_path) {
             (Some(_), None) => Err(Error::PassphraseWithoutKey),
             _ => Ok(()),
@@ -55,6 +58,8 @@ impl App {
             Some(password) => Some(password.clone()),
             None => named(&request.password_ref).await?,
         };
+        plan.totp = named(&request.totp_ref).await?;
+        plan.answers = request.answers.clone();
         if plan.password.is_some() {
             plan.methods = Method::PASSWORD_FIRST.to_vec();
         }
@@ -87,13 +92,14 @@ impl App {
         let named: Vec<_> = named.map(|file| Identity { file: key(&file.value), given: Given::ByConfig }).collect();
         // `IdentityFile none` leaves none; where nothing is said the usual ones are there.
         let usual = resolved.identity_files.iter().any(|file| !said(file));
-        let identities = if usual { LoginPlan::default_identities(ssh.home.as_ref(), &ssh.key_roots) } else { named };
+        let identities = if usual { LoginPlan::default_identities(ssh.home.as_deref(), &ssh.key_roots) } else { named };
         LoginPlan {
             methods: methods(resolved),
             identities,
             certificates: resolved.certificate_files.iter().map(|file| file.value.path.clone()).collect(),
             identities_only: resolved.identities_only.value,
             public_key_algorithms: resolved.pubkey_accepted_algorithms.as_ref().map(|edit| edit.value.clone()),
+            worked: self.worked_keys.clone(),
             ..LoginPlan::new(agent)
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     secret::Secret,
     ssh::{
         async_command::{Command, CommandInfo, Status},
-        client::{HostKeyInfo, Target},
+        client::{HostKeyInfo, Target, login::Answered},
         ids::SessionId,
         output::{Form, Found, OutputView, Pattern},
         session::SessionInfo,
@@ -37,6 +37,8 @@ pub struct ConnectRequest {
     pub key_path: Option<String>,
     /// Name of the configured secret that decrypts it.
     pub passphrase_ref: Option<String>,
+    /// Name of the configured secret that makes one-time codes.
+    pub totp_ref: Option<String>,
     /// Label of the session.
     pub name: Option<String>,
     /// Label that groups the caller's sessions.
@@ -53,6 +55,8 @@ pub struct ConnectRequest {
     pub compression: Option<Compression>,
     /// Host keys that a person approved. Never from a tool's parameters.
     pub approved_keys: Vec<ApprovedKey>,
+    /// What a person typed when this was tried before. Never from a tool's parameters.
+    pub answers: Vec<Answered>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
 }
@@ -77,8 +81,8 @@ pub struct Connected {
     pub reconnected: bool,
     /// Why the session that was named could not be reused: `unknown`, `dead` or `other_target`.
     pub reuse_refused: Option<&'static str>,
-    /// `password`, `publickey` or `agent`.
-    pub auth_method: &'static str,
+    /// What the server took: `password`, `publickey`, `agent`, `keyboard-interactive`; several with commas.
+    pub auth_method: String,
     /// The host key.
     pub host_key: HostKeyInfo,
     /// Such as `SSH-2.0-OpenSSH_9.2p1`.

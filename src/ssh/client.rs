@@ -182,8 +182,8 @@ pub struct Facts {
     pub negotiated: Negotiated,
     /// What the caller should know about the algorithms.
     pub warnings: Vec<String>,
-    /// `password`, `publickey` or `agent`.
-    pub auth_method: &'static str,
+    /// What the server took: `password`, `publickey`, `agent`, `keyboard-interactive`; several with commas.
+    pub auth_method: String,
 }
 
 /// The algorithms of a connection, by the names of the protocol.
@@ -227,7 +227,25 @@ pub(crate) async fn connect_to(
     retry::until(&spec.target, deadline, spec.retry, || attempt(spec, peer, deadline)).await
 }
 
+/// One login. It may take several connections.
 async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant) -> Result<Connection, ClientError> {
+    let mut progress = login::Progress::new(&spec.credentials);
+    loop {
+        match connect_once(spec, peer, deadline, &mut progress).await {
+            Ok(Some(connection)) => return Ok(connection),
+            Ok(None) => {}
+            Err(error) => return Err(progress.judge(error, &spec.target)),
+        }
+    }
+}
+
+/// One connection; none where the login goes on over a further one.
+async fn connect_once(
+    spec: &ConnectSpec,
+    peer: Option<SocketAddr>,
+    deadline: Instant,
+    progress: &mut login::Progress<'_>,
+) -> Result<Option<Connection>, ClientError> {
     let addresses = match peer {
         Some(peer) => vec![peer],
         None => resolve(&spec.target).await?,
@@ -251,9 +269,10 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
         .map_err(|error| error.before_authentication(&spec.target, &link))?;
-    let auth_method = login::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
+    let outcome = login::authenticate(&mut handle, &spec.target, &link, deadline, progress).await?;
+    let login::Outcome::In(auth_method) = outcome else { return Ok(None) };
     let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
-    Ok(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard })
+    Ok(Some(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard }))
 }
 
 /// Addresses of the host. Blocking look-up on a thread of its own: its error kinds, which the

@@ -307,6 +307,8 @@ fn connect_request(sshd: &Sshd) -> ConnectRequest {
         password_ref: None,
         key_path: Some(sshd.client_key().to_str().unwrap().to_owned()),
         passphrase_ref: None,
+        totp_ref: None,
+        answers: Vec::new(),
         name: None,
         agent_id: None,
         persistent: false,

@@ -96,7 +96,7 @@ pub(crate) fn connected() -> Connected {
         reused: false,
         reconnected: false,
         reuse_refused: Some("dead"),
-        auth_method: "publickey",
+        auth_method: "publickey".into(),
         host_key: HostKeyInfo {
             algorithm: "ssh-ed25519".into(),
             fingerprint: "SHA256:abc".into(),

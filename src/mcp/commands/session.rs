@@ -46,6 +46,9 @@ pub struct ConnectParams {
     /// Name of the configured passphrase of that key
     #[schemars(extend("x-trim" = true))]
     pub passphrase_ref: Option<String>,
+    /// Name of a configured TOTP secret, for servers that want a code
+    #[schemars(extend("x-trim" = true))]
+    pub totp_ref: Option<String>,
     /// Label for people; not usable as session_id
     pub name: Option<String>,
     /// Never close it for idleness (default false)
@@ -90,7 +93,7 @@ pub struct ConnectResult {
     pub agent_id: Option<String>,
     /// The server took the login.
     pub authenticated: bool,
-    /// How: password, publickey or agent.
+    /// How: password, publickey, agent or keyboard-interactive; several with commas.
     pub auth_method: String,
     /// Retries that connecting took.
     pub retry_attempts: u32,
@@ -173,6 +176,8 @@ fn request(params: ConnectParams) -> ConnectRequest {
         password_ref: params.password_ref,
         key_path: params.key_path,
         passphrase_ref: params.passphrase_ref,
+        totp_ref: params.totp_ref,
+        answers: Vec::new(),
         name: params.name,
         agent_id: params.agent_id,
         persistent: params.persistent.unwrap_or(false),
@@ -206,7 +211,7 @@ pub fn connect_reply(connected: Connected, with_password: bool) -> Reply<Connect
         name,
         agent_id,
         authenticated: true,
-        auth_method: connected.auth_method.into(),
+        auth_method: connected.auth_method,
         retry_attempts,
         reused: connected.reused,
         reconnected: connected.reconnected.then_some(true),

@@ -2,7 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use super::{Target, handler::LinkState, host_key::HostKeyError, key_file::KeyFileError};
+use super::{
+    Target,
+    handler::LinkState,
+    host_key::HostKeyError,
+    key_file::KeyFileError,
+    login::{AuthFailure, NeedsAnswers},
+};
 use crate::{
     error::{Code, Details, Explain},
     ssh::error::target_details,
@@ -28,8 +34,12 @@ pub enum ClientError {
     NoCommonAlgorithm { target: Box<Target>, kind: String, ours: String, theirs: String },
     #[error("{source}")]
     HostKey { target: Target, source: Box<HostKeyError> },
-    #[error("{target} refused to log in (tried: {tried}; the server offers: {offered})")]
-    AuthFailed { target: Target, tried: String, offered: String },
+    #[error("{0}")]
+    AuthFailed(Box<AuthFailure>),
+    #[error("{0}")]
+    NeedsAnswers(Box<NeedsAnswers>),
+    #[error("what totp_ref names is no secret of one-time codes")]
+    NotATotpSecret,
     #[error("the SSH agent cannot be used: {why}")]
     AgentUnavailable { why: String },
     #[error("the SSH agent holds no key")]
@@ -72,7 +82,9 @@ impl ClientError {
     pub fn is_final(&self) -> bool {
         matches!(
             self,
-            ClientError::AuthFailed { .. }
+            ClientError::AuthFailed(_)
+                | ClientError::NeedsAnswers(_)
+                | ClientError::NotATotpSecret
                 | ClientError::LostInLogin { .. }
                 | ClientError::HostKey { .. }
                 | ClientError::NoCommonAlgorithm { .. }
@@ -123,6 +135,10 @@ fn is_ssh_refusal(greeting: &str) -> bool {
     greeting.starts_with("Exceeded MaxStartups") || greeting.starts_with("Not allowed at this time")
 }
 
+/// Clients start their servers without the variables of a terminal.
+const AGENT_HINT: &str = "Set SSH_AUTH_SOCK in this server's env in the client's configuration (1Password: \
+    ~/.1password/agent.sock; macOS: launchctl getenv SSH_AUTH_SOCK), or IdentityAgent in ~/.ssh/config, or give key_path.";
+
 /// EHOSTDOWN, which has no kind of its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const HOST_DOWN: i32 = 112;
@@ -156,7 +172,7 @@ impl Explain for ClientError {
             ClientError::NotSsh { .. } => Code::NotSsh,
             ClientError::NoCommonAlgorithm { .. } => Code::NoCommonAlgorithm,
             ClientError::HostKey { source, .. } => source.code(),
-            ClientError::AuthFailed { .. } => Code::AuthFailed,
+            ClientError::AuthFailed(_) | ClientError::NeedsAnswers(_) | ClientError::NotATotpSecret => Code::AuthFailed,
             ClientError::AgentUnavailable { .. } => Code::AgentUnavailable,
             ClientError::AgentEmpty => Code::AgentEmpty,
             ClientError::Key(error) => error.code(),
@@ -185,13 +201,12 @@ impl Explain for ClientError {
             ClientError::NoCommonAlgorithm { .. } => {
                 "The server offers only algorithms that are off here; ask the user to update it.".into()
             }
-            ClientError::AuthFailed { .. } => {
-                "Do not guess. Check username and key or password with the user; RSA keys are signed with SHA-2 only."
-                    .into()
-            }
-            ClientError::AgentUnavailable { .. } => "Set SSH_AUTH_SOCK in the settings of this server in the \
-                client's configuration, or give key_path."
+            ClientError::AuthFailed(failure) => failure.hint(),
+            ClientError::NeedsAnswers(_) => "The user has to answer, and this client shows no questions. Ask for totp_ref, \
+                a key, or a client that supports elicitation; never ask for the code itself."
                 .into(),
+            ClientError::NotATotpSecret => "It has to be base32 or an otpauth://totp/ URI. Ask the user to check [secrets].".into(),
+            ClientError::AgentUnavailable { .. } => AGENT_HINT.into(),
             ClientError::AgentEmpty => "Ask the user to run ssh-add, or give key_path.".into(),
             ClientError::Protocol(_) | ClientError::Russh(_) => {
                 "The server broke off or broke the SSH protocol; do not repeat it: ask the user to check the server."
@@ -221,9 +236,8 @@ impl Explain for ClientError {
                 target_details(details, target).number("timeout_secs", secs)
             }
             ClientError::LostInLogin { target, tried, .. } => target_details(details, target).text("tried", tried),
-            ClientError::AuthFailed { target, tried, offered } => {
-                target_details(details, target).text("tried", tried).text("offered", offered)
-            }
+            ClientError::AuthFailed(failure) => failure.details(),
+            ClientError::NeedsAnswers(needed) => needed.details(),
             ClientError::Resolve { target, .. }
             | ClientError::Io { target, .. }
             | ClientError::Lost { target, .. }

@@ -17,6 +17,7 @@ use super::{
     ClientError, ConnectSpec, Facts, HostKeyInfo, Negotiated, Target,
     address::shorten,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
+    login,
 };
 use crate::config::Compression;
 
@@ -38,7 +39,12 @@ struct Learnt {
     warnings: Vec<String>,
     cause: Option<String>,
     disconnected_by_server: bool,
+    /// Texts for whoever logs in.
+    banner: Vec<String>,
 }
+
+/// Banners that are kept of one login.
+const MAX_BANNERS: usize = 4;
 
 impl LinkState {
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
@@ -67,7 +73,12 @@ impl LinkState {
         self.learnt().disconnected_by_server
     }
 
-    pub(super) fn facts(&self, auth_method: &'static str) -> Option<Facts> {
+    /// What the server said to whoever logs in.
+    pub(super) fn banner(&self) -> Vec<String> {
+        self.learnt().banner.clone()
+    }
+
+    pub(super) fn facts(&self, auth_method: String) -> Option<Facts> {
         let learnt = self.learnt();
         Some(Facts {
             host_key: learnt.host_key.clone()?,
@@ -153,6 +164,14 @@ impl russh::client::Handler for ClientHandler {
             warnings: trusted.warnings,
         });
         Ok(true)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+        let mut learnt = self.link.learnt();
+        if learnt.banner.len() < MAX_BANNERS {
+            learnt.banner.push(login::shown(banner));
+        }
+        Ok(())
     }
 
     async fn kex_done(

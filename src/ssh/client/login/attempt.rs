@@ -1,206 +1,460 @@
-//! Authentication: a password, a key, or every identity of the SSH agent in turn.
+//! One login: methods in order, factor after factor, over as many connections as its keys need.
+//!
+//! A server counts each key that it is offered as a failure, and hangs up after six by default. So a few are offered on
+//! each connection, and the untried ones on a further one. Only keys: a password is sent once, whatever comes of it.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
-#[cfg(unix)]
-use super::agent_stream::AgentStream;
-use super::{AgentUse, Given, LoginPlan};
-use crate::{
-    secret::Secret,
-    ssh::client::{
-        ClientError, KeyFile, Target,
-        handler::{ClientHandler, LinkState},
-    },
-};
 use russh::{
-    MethodSet,
+    MethodKind, MethodSet,
     client::{AuthResult, Handle},
-    keys::{
-        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
-        agent::{AgentIdentity, client::AgentClient},
-    },
+    keys::{Algorithm, HashAlg},
+};
+use tokio::time::Instant;
+
+use super::{
+    AgentUse, AuthFailure, Credentials, KEPT, LoginPlan, Method, PASSWORD_LIMIT, Why, agent,
+    candidates::{self, Candidate, Offer},
+    prompt,
+    signer::{By, NotSigned, Signing},
+};
+use crate::ssh::client::{
+    ClientError, Target,
+    handler::{ClientHandler, LinkState},
+    key_file::KeyFileError,
 };
 
-/// How long the agent may take for one answer; it may ask a person.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Identities of the agent that are tried; servers stop far earlier.
-const MAX_IDENTITIES: usize = 64;
+/// Keys that are offered on one connection. OpenSSH hangs up at the sixth failure.
+const OFFERS: usize = 5;
+/// Connections of one login.
+const CONNECTIONS: u32 = 4;
+/// Methods that are run on one connection; each either gets further or is over.
+const STEPS: usize = 16;
+/// What RSA keys sign with; the others stand for themselves.
+const RSA: [&str; 2] = ["rsa-sha2-512", "rsa-sha2-256"];
+/// RSA with SHA-1, where the user's configuration asks for it.
+const RSA_SHA1: &str = "ssh-rsa";
+/// What is offered without `PubkeyAcceptedAlgorithms`, in the words of OpenSSH.
+const ALGORITHMS: &[&str] = &[
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+];
+/// What there is beyond that, for a configuration that asks for it.
+const ALL: &[&str] = &["ssh-rsa", "ssh-rsa-cert-v01@openssh.com"];
 
-/// How to authenticate. Wiped on drop; never shown.
-#[derive(Clone)]
-pub enum Credentials {
-    /// A password.
-    Password(Secret),
-    /// A private key.
-    Key(Arc<PrivateKey>),
-    /// Every identity of the agent at this socket.
-    Agent(PathBuf),
+/// What one login remembers from connection to connection.
+pub(in crate::ssh::client) struct Progress<'a> {
+    pub(super) credentials: &'a Credentials,
+    connections: u32,
+    pub(super) tried: Vec<String>,
+    pub(super) notes: Vec<String>,
+    /// Keys that are not offered again: refused, or without a signature.
+    spent: HashSet<Vec<u8>>,
+    /// The agent was asked, and is not usable; said once.
+    agent_trouble: Option<ClientError>,
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.method())
-    }
+/// How a connection ended.
+pub(in crate::ssh::client) enum Outcome {
+    /// Logged in by these methods.
+    In(String),
+    /// There are keys left, for a further connection.
+    Further,
 }
 
-impl LoginPlan {
-    /// Reads the key files, and says before anything is dialled what cannot work.
-    ///
-    /// # Errors
-    ///
-    /// `ClientError::Key`, `ClientError::AgentUnavailable`.
-    pub async fn prepare(self) -> Result<Credentials, ClientError> {
-        if let Some(password) = self.password {
-            return Ok(Credentials::Password(password));
+impl<'a> Progress<'a> {
+    pub(in crate::ssh::client) fn new(credentials: &'a Credentials) -> Self {
+        Self {
+            credentials,
+            connections: 0,
+            tried: Vec::new(),
+            notes: credentials.prepared.loaded.notes.clone(),
+            spent: HashSet::new(),
+            agent_trouble: None,
         }
-        let mut called = self.identities.into_iter().filter(|key| matches!(key.given, Given::ByCall | Given::Beside));
-        match (called.next(), &self.agent) {
-            (Some(identity), _) => Credentials::from_key_file(identity.file).await,
-            (None, AgentUse::At(socket) | AgentUse::OfEnvironment(Some(socket))) => Credentials::from_agent(Some(socket)),
-            (None, AgentUse::OfEnvironment(None) | AgentUse::Off) => Credentials::from_agent(None),
+    }
+
+    /// A further connection that fails does not begin the login anew: the host has refused keys already.
+    pub(in crate::ssh::client) fn judge(self, error: ClientError, target: &Target) -> ClientError {
+        if self.tried.is_empty() || !error.is_transient() {
+            return error;
         }
+        ClientError::LostInLogin { target: target.clone(), tried: self.tried.join(", "), cause: error.to_string() }
+    }
+
+    fn plan(&self) -> &'a LoginPlan {
+        &self.credentials.prepared.plan
     }
 }
 
-impl Credentials {
-    async fn from_key_file(file: KeyFile) -> Result<Self, ClientError> {
-        let loaded = tokio::task::spawn_blocking(move || file.load()).await;
-        let key = loaded.map_err(|error| ClientError::Protocol(error.to_string()))??;
-        Ok(Credentials::Key(key))
-    }
-
-    fn from_agent(socket: Option<&Path>) -> Result<Self, ClientError> {
-        let unset = || ClientError::AgentUnavailable { why: "SSH_AUTH_SOCK is not set".into() };
-        socket.map(|socket| Credentials::Agent(socket.into())).ok_or_else(unset)
-    }
-
-    /// `password`, `publickey` or `agent`.
-    #[must_use]
-    pub const fn method(&self) -> &'static str {
-        match self {
-            Credentials::Password(_) => "password",
-            Credentials::Key(_) => "publickey",
-            Credentials::Agent(_) => "agent",
-        }
-    }
-}
-
-/// Logs in; gives the method that the server accepted.
+/// Logs in on one connection.
 pub(in crate::ssh::client) async fn authenticate(
     handle: &mut Handle<ClientHandler>,
     target: &Target,
-    credentials: &Credentials,
     link: &LinkState,
-) -> Result<&'static str, ClientError> {
-    let mut login = Login { handle, target, link, tried: Vec::new() };
-    match credentials {
-        Credentials::Password(password) => login.password(password).await?,
-        Credentials::Key(key) => login.key(key).await?,
-        Credentials::Agent(socket) => login.agent(socket).await?,
-    }
-    Ok(credentials.method())
+    deadline: Instant,
+    progress: &mut Progress<'_>,
+) -> Result<Outcome, ClientError> {
+    progress.connections += 1;
+    let login = Login {
+        handle,
+        target,
+        link,
+        deadline,
+        progress,
+        offered: None,
+        over: Vec::new(),
+        passed: Vec::new(),
+        why: Why::NothingToOffer,
+        said: Vec::new(),
+        password_sent: false,
+        refused_here: 0,
+        locked: None,
+    };
+    login.run().await
 }
 
-struct Login<'a> {
-    handle: &'a mut Handle<ClientHandler>,
-    target: &'a Target,
-    link: &'a LinkState,
-    tried: Vec<String>,
+/// How far a method got.
+pub(super) enum Step {
+    In(&'static str),
+    /// It was taken, and more is wanted.
+    Passed(&'static str),
+    /// It has no more to give.
+    Over,
+    Further,
 }
 
-impl Login<'_> {
-    async fn password(&mut self, password: &Secret) -> Result<(), ClientError> {
-        self.tried.push("password".into());
-        let username = self.target.username.clone();
-        let result = self.handle.authenticate_password(username, password.expose()).await;
-        self.accepted(result.map_err(|error| self.lost(&error))?)
-    }
+pub(super) struct Login<'a, 'b> {
+    pub(super) handle: &'a mut Handle<ClientHandler>,
+    pub(super) target: &'a Target,
+    pub(super) link: &'a LinkState,
+    pub(super) deadline: Instant,
+    pub(super) progress: &'a mut Progress<'b>,
+    /// What the server takes next; unknown before its first answer.
+    pub(super) offered: Option<MethodSet>,
+    over: Vec<Method>,
+    passed: Vec<&'static str>,
+    pub(super) why: Why,
+    /// Texts of the server beside its banner.
+    pub(super) said: Vec<String>,
+    pub(super) password_sent: bool,
+    refused_here: usize,
+    /// A key that the server would take, in a file that is encrypted.
+    locked: Option<PathBuf>,
+}
 
-    async fn key(&mut self, key: &Arc<PrivateKey>) -> Result<(), ClientError> {
-        let hash = self.rsa_hash(&key.algorithm()).await?;
-        self.tried.push(describe(key.public_key()));
-        let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
-        let result = self.handle.authenticate_publickey(self.target.username.clone(), key).await;
-        self.accepted(result.map_err(|error| self.lost(&error))?)
-    }
-
-    async fn agent(&mut self, socket: &Path) -> Result<(), ClientError> {
-        let mut agent = connect_agent(socket).await?;
-        let identities = within("listing its keys", agent.request_identities()).await?;
-        if identities.is_empty() {
-            return Err(ClientError::AgentEmpty);
-        }
-        let mut last = None;
-        for identity in identities.into_iter().take(MAX_IDENTITIES) {
-            let result = self.identity(identity, &mut agent).await?;
-            match self.accepted(result) {
-                Ok(()) => return Ok(()),
-                // The server has ended the connection: no further identity can be tried on it.
-                Err(error) if self.handle.is_closed() => return Err(error),
-                Err(error) => last = Some(error),
+impl Login<'_, '_> {
+    async fn run(mut self) -> Result<Outcome, ClientError> {
+        for _ in 0..STEPS {
+            let Some(method) = self.next() else { break };
+            if method != Method::PublicKey && self.offered.is_none() {
+                // Costs nothing, and says what the server takes.
+                if let Step::In(how) = self.probe().await? {
+                    return Ok(Outcome::In(how.into()));
+                }
+                continue;
+            }
+            let step = match method {
+                Method::PublicKey => self.public_key().await?,
+                Method::KeyboardInteractive => self.keyboard_interactive().await?,
+                Method::Password => self.password().await?,
+            };
+            match step {
+                Step::In(how) => {
+                    self.passed.push(how);
+                    return Ok(Outcome::In(self.passed.join(",")));
+                }
+                Step::Passed(how) => {
+                    self.passed.push(how);
+                    self.over.clear();
+                }
+                Step::Over => self.over.push(method),
+                Step::Further => return Ok(Outcome::Further),
             }
         }
-        Err(last.unwrap_or(ClientError::AgentEmpty))
+        Err(self.refused())
     }
 
-    async fn identity(&mut self, identity: AgentIdentity, agent: &mut Agent) -> Result<AuthResult, ClientError> {
-        let username = self.target.username.clone();
-        let signed = match identity {
-            AgentIdentity::PublicKey { key, .. } => {
-                let hash = self.rsa_hash(&key.algorithm()).await?;
-                self.tried.push(describe(&key));
-                self.handle.authenticate_publickey_with(username, key, hash, agent).await
+    /// The next method of the plan that has not been used up, and that the server takes.
+    fn next(&self) -> Option<Method> {
+        let wanted = |method: &&Method| {
+            !self.over.contains(method) && self.offered.as_ref().is_none_or(|offered| offered.contains(&kind(**method)))
+        };
+        if self.handle.is_closed() {
+            return None;
+        }
+        self.progress.plan().methods.iter().find(wanted).copied()
+    }
+
+    async fn probe(&mut self) -> Result<Step, ClientError> {
+        let result = self.handle.authenticate_none(self.target.username.clone()).await;
+        let result = result.map_err(|error| self.lost(&error))?;
+        Ok(self.judged("none", result))
+    }
+
+    async fn password(&mut self) -> Result<Step, ClientError> {
+        let Some(password) = self.progress.credentials.password().filter(|_| !self.password_sent) else {
+            if !self.password_sent && self.why == Why::NothingToOffer {
+                self.why = Why::PasswordWanted;
             }
-            AgentIdentity::Certificate { certificate, .. } => {
-                let hash = self.rsa_hash(&certificate.algorithm()).await?;
-                self.tried.push(format!("certificate {}", certificate.algorithm()));
-                self.handle.authenticate_certificate_with(username, certificate, hash, agent).await
+            return Ok(Step::Over);
+        };
+        self.progress.tried.push("password".into());
+        self.password_sent = true;
+        let limit = self.patience(PASSWORD_LIMIT);
+        let sending = self.handle.authenticate_password(self.target.username.clone(), password.expose());
+        let Ok(result) = tokio::time::timeout(limit, sending).await else {
+            return Err(self.failed(Why::Unanswered));
+        };
+        let result = result.map_err(|error| self.lost(&error))?;
+        match self.judged("password", result) {
+            // Whatever else there is: nobody is to guess with it.
+            Step::Over => Err(self.failed(Why::WrongPassword)),
+            step => Ok(step),
+        }
+    }
+
+    async fn public_key(&mut self) -> Result<Step, ClientError> {
+        let candidates = self.candidates().await?;
+        for candidate in &candidates {
+            if self.progress.spent.contains(&candidate.blob()) {
+                continue;
+            }
+            if self.refused_here >= OFFERS && self.may_go_further() {
+                return Ok(Step::Further);
+            }
+            let Some(hash) = self.accepted_hash(candidate).await? else {
+                self.progress.spent.insert(candidate.blob());
+                self.progress.notes.push(format!("{}: its algorithm is not allowed", candidate.describe()));
+                continue;
+            };
+            match self.offer(candidate, hash).await? {
+                Step::Over if self.handle.is_closed() => {
+                    let untried = candidates.iter().any(|left| !self.progress.spent.contains(&left.blob()));
+                    let hung_up = self.link.disconnected_by_server();
+                    if untried && hung_up && self.may_go_further() {
+                        return Ok(Step::Further);
+                    }
+                    return Err(self.refused());
+                }
+                Step::Over => {}
+                step => return Ok(step),
+            }
+        }
+        match self.locked.take() {
+            // Worth a question, before other methods are; but not where a password is at hand.
+            Some(path) if self.progress.credentials.password().is_none() => {
+                Err(ClientError::Key(KeyFileError::Encrypted { path }))
+            }
+            _ => Ok(Step::Over),
+        }
+    }
+
+    /// Keys only: nothing else was done on this connection.
+    fn may_go_further(&self) -> bool {
+        self.progress.connections < CONNECTIONS && self.passed.is_empty() && !self.password_sent
+    }
+
+    /// What there is to offer, and first what this host took the last time.
+    async fn candidates(&mut self) -> Result<Vec<Candidate>, ClientError> {
+        let plan = self.progress.plan();
+        let loaded = &self.progress.credentials.prepared.loaded;
+        let held = match self.agent_identities(&plan.agent).await {
+            Ok(held) => held,
+            Err(error) if loaded.keys.is_empty() && plan.password.is_none() && plan.totp.is_none() => return Err(error),
+            Err(error) => {
+                if self.progress.agent_trouble.is_none() {
+                    self.progress.notes.push(error.to_string());
+                    self.progress.agent_trouble = Some(error);
+                }
+                Vec::new()
             }
         };
-        // An agent that declines one key may still sign with the next.
-        Ok(signed.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the agent did not sign");
-            AuthResult::Failure { remaining_methods: MethodSet::empty(), partial_success: false }
-        }))
+        let mut candidates = candidates::in_order(held, loaded, plan.identities_only);
+        if let Some(worked) = plan.worked.of(self.target) {
+            candidates.sort_by_key(|candidate| candidate.blob() != worked);
+        }
+        Ok(candidates)
     }
 
-    /// RSA signs with SHA-2. A server that does not say what it takes gets SHA-512; SHA-1 is never used.
-    async fn rsa_hash(&mut self, algorithm: &Algorithm) -> Result<Option<HashAlg>, ClientError> {
+    async fn agent_identities(
+        &mut self,
+        which: &AgentUse,
+    ) -> Result<Vec<russh::keys::agent::AgentIdentity>, ClientError> {
+        if !agent::is_named(which) || self.progress.agent_trouble.is_some() {
+            return Ok(Vec::new());
+        }
+        let binding = self.handle.agent_session_binding();
+        let mut agent = agent::connect(which, binding, agent::LIST_LIMIT).await?;
+        let held = agent::identities(&mut agent).await?;
+        if held.is_empty() { Err(ClientError::AgentEmpty) } else { Ok(held) }
+    }
+
+    async fn offer(&mut self, candidate: &Candidate, hash: Option<HashAlg>) -> Result<Step, ClientError> {
+        self.progress.tried.push(candidate.describe());
+        self.progress.spent.insert(candidate.blob());
+        let binding = self.handle.agent_session_binding().cloned();
+        let limit = self.patience(Duration::MAX);
+        let agent = &self.progress.plan().agent;
+        let mut signing = Signing { by: &candidate.by, agent, binding: binding.as_ref(), limit };
+        let username = self.target.username.clone();
+        let result = match &candidate.offer {
+            Offer::Key(key) => {
+                self.handle.authenticate_publickey_with(username, key.clone(), hash, &mut signing).await
+            }
+            Offer::Certificate(certificate) => {
+                self.handle.authenticate_certificate_with(username, certificate.clone(), hash, &mut signing).await
+            }
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(NotSigned::Ended) => return Err(self.lost(&russh::Error::SendError)),
+            Err(why) => {
+                self.unsigned(candidate, &why);
+                return Ok(Step::Over);
+            }
+        };
+        let how = if matches!(candidate.by, By::Agent(_)) { "agent" } else { "publickey" };
+        let step = self.judged(how, result);
+        match step {
+            Step::In(_) | Step::Passed(_) => self.progress.plan().worked.remember(self.target, &candidate.blob()),
+            Step::Over | Step::Further => {
+                self.refused_here += 1;
+                if self.why != Why::NotSigned {
+                    self.why = Why::KeysRefused;
+                }
+                self.explain_certificate(candidate);
+            }
+        }
+        Ok(step)
+    }
+
+    /// The server would take the key.
+    fn unsigned(&mut self, candidate: &Candidate, why: &NotSigned) {
+        if let (NotSigned::Locked, By::Locked(path)) = (why, &candidate.by) {
+            self.locked.get_or_insert_with(|| path.clone());
+        }
+        self.why = Why::NotSigned;
+        self.progress.notes.push(format!("{}: {why}", candidate.describe()));
+    }
+
+    /// The server does not say why it refuses a certificate. What can be seen from here is told.
+    fn explain_certificate(&mut self, candidate: &Candidate) {
+        let Some(certificate) = candidate.certificate() else { return };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let principals = certificate.valid_principals();
+        let seen = if now >= certificate.valid_before() {
+            "it has expired".to_owned()
+        } else if now < certificate.valid_after() {
+            "it is not valid yet".into()
+        } else if !principals.is_empty() && !principals.contains(&self.target.username) {
+            let listed = principals.iter().take(8).cloned().collect::<Vec<_>>().join(",");
+            format!("it is for {}, not for {}", prompt::shown(&listed), self.target.username)
+        } else {
+            return;
+        };
+        self.progress.notes.push(format!("{}: {seen}", candidate.describe()));
+    }
+
+    /// Whether the plan and the server allow the algorithm of a key; and for RSA, with which hash it signs. SHA-1 only
+    /// where the user's configuration names it and the server has nothing better.
+    async fn accepted_hash(&mut self, candidate: &Candidate) -> Result<Option<Option<HashAlg>>, ClientError> {
+        let suffix = if candidate.certificate().is_some() { "-cert-v01@openssh.com" } else { "" };
+        let edit = self.progress.plan().public_key_algorithms.as_ref();
+        let allowed = edit.map(|edit| edit.apply(ALGORITHMS, &[ALGORITHMS, ALL].concat()));
+        let allows = |name: &str| match &allowed {
+            Some(allowed) => allowed.iter().any(|allowed| *allowed == format!("{name}{suffix}")),
+            None => name != RSA_SHA1,
+        };
+        let algorithm = candidate.algorithm();
         if !matches!(algorithm, Algorithm::Rsa { .. }) {
-            return Ok(None);
+            let name = algorithm.as_str();
+            // A certificate of a security key keeps no `@openssh.com` before its suffix.
+            let name = if suffix.is_empty() { name } else { name.trim_end_matches("@openssh.com") };
+            return Ok(allows(name).then_some(None));
         }
         let best = self.handle.best_supported_rsa_hash().await.map_err(|error| self.lost(&error))?;
-        Ok(Some(best.flatten().unwrap_or(HashAlg::Sha512)))
+        let (only_sha1, said) = (best == Some(None), best.is_some());
+        let hash = match best.flatten() {
+            Some(HashAlg::Sha256) if allows(RSA[1]) => Some(HashAlg::Sha256),
+            // A server that does not say what it takes gets SHA-512.
+            _ if allows(RSA[0]) && !only_sha1 => Some(HashAlg::Sha512),
+            _ if allows(RSA[1]) && !only_sha1 => Some(HashAlg::Sha256),
+            _ if allows(RSA_SHA1) => None,
+            _ if said => return Ok(None),
+            _ => return Ok(None),
+        };
+        Ok(Some(hash))
     }
 
-    fn accepted(&self, result: AuthResult) -> Result<(), ClientError> {
+    /// Notes what the server takes next.
+    fn judged(&mut self, how: &'static str, result: AuthResult) -> Step {
         match result {
-            AuthResult::Success => Ok(()),
-            AuthResult::Failure { remaining_methods, .. } => Err(self.refused(&remaining_methods)),
+            AuthResult::Success => Step::In(how),
+            AuthResult::Failure { remaining_methods, partial_success } => {
+                self.offered = Some(remaining_methods);
+                if partial_success { Step::Passed(how) } else { Step::Over }
+            }
         }
+    }
+
+    /// How long to wait for something, at most `longest`: so that it fails before the whole of connecting does.
+    pub(super) fn patience(&self, longest: Duration) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).saturating_sub(KEPT).min(longest)
+    }
+
+    pub(super) fn step_of(&mut self, how: &'static str, offered: MethodSet, partial: bool) -> Step {
+        self.judged(how, AuthResult::Failure { remaining_methods: offered, partial_success: partial })
+    }
+
+    pub(super) fn refused(&self) -> ClientError {
+        self.failed(self.why)
     }
 
     /// russh reports a connection that was lost meanwhile as a refusal with no methods left.
-    fn refused(&self, offered: &MethodSet) -> ClientError {
-        let lost = offered.is_empty() && self.handle.is_closed() && !self.link.disconnected_by_server();
-        if lost {
+    pub(super) fn failed(&self, why: Why) -> ClientError {
+        let none_left = self.offered.as_ref().is_some_and(|offered| offered.is_empty());
+        if none_left && self.handle.is_closed() && !self.link.disconnected_by_server() {
             let cause = self.link.cause().unwrap_or_else(|| "while authenticating".into());
             return self.hung_up(cause);
         }
-        let names: Vec<&str> = offered.iter().map(Into::into).collect();
-        let offered = match (names.is_empty(), self.link.cause()) {
-            (true, Some(cause)) => cause,
-            _ => names.join(","),
+        let names: Vec<&str> = self.offered.iter().flat_map(|offered| offered.iter()).map(Into::into).collect();
+        let cause = self.link.cause().filter(|_| self.handle.is_closed());
+        let banner = self.link.banner();
+        let said = [banner.as_slice(), self.said.as_slice()].concat().join("\n");
+        let heard = format!("{said}\n{}", cause.as_deref().unwrap_or_default());
+        let why = match why {
+            _ if prompt::says_locked(&heard) => Why::LockedOut,
+            _ if prompt::says_expired(&heard) => Why::PasswordExpired,
+            // One wrong password may be too many; it is the password all the same.
+            Why::KeysRefused | Why::NothingToOffer if prompt::says_too_many(&heard) => Why::TooManyFailures,
+            why => why,
         };
-        ClientError::AuthFailed { target: self.target.clone(), tried: self.tried.join(", "), offered }
+        ClientError::AuthFailed(Box::new(AuthFailure {
+            target: self.target.clone(),
+            tried: if self.progress.tried.is_empty() { "nothing".into() } else { self.progress.tried.join(", ") },
+            offered: cause.filter(|_| names.is_empty()).unwrap_or_else(|| names.join(",")),
+            why,
+            server_says: (!said.is_empty()).then(|| prompt::shown(&said)),
+            notes: self.progress.notes.clone(),
+        }))
     }
 
-    fn lost(&self, error: &russh::Error) -> ClientError {
+    pub(super) fn lost(&self, error: &russh::Error) -> ClientError {
         let cause = self.link.cause().unwrap_or_else(|| error.to_string());
         self.hung_up(cause)
     }
@@ -208,36 +462,17 @@ impl Login<'_> {
     /// Once anything was tried, to try again could be one more failed login in the server's books.
     fn hung_up(&self, cause: String) -> ClientError {
         let target = self.target.clone();
-        if self.tried.is_empty() {
+        if self.progress.tried.is_empty() {
             return ClientError::Lost { target, cause };
         }
-        ClientError::LostInLogin { target, tried: self.tried.join(", "), cause }
+        ClientError::LostInLogin { target, tried: self.progress.tried.join(", "), cause }
     }
 }
 
-fn describe(key: &PublicKey) -> String {
-    format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))
-}
-
-type Agent = AgentClient<Box<dyn russh::keys::agent::client::AgentStream + Send + Unpin>>;
-
-#[cfg(unix)]
-async fn connect_agent(socket: &Path) -> Result<Agent, ClientError> {
-    let connecting = async { Ok(tokio::net::UnixStream::connect(socket).await?) };
-    let socket = within("connecting", connecting).await?;
-    Ok(AgentClient::connect(AgentStream::new(socket, AGENT_TIMEOUT)).dynamic())
-}
-
-#[cfg(not(unix))]
-async fn connect_agent(_socket: &Path) -> Result<Agent, ClientError> {
-    Err(ClientError::AgentUnavailable { why: "it is supported on Unix only so far".into() })
-}
-
-async fn within<T>(what: &str, call: impl Future<Output = Result<T, russh::keys::Error>>) -> Result<T, ClientError> {
-    let unavailable = |why: String| ClientError::AgentUnavailable { why: format!("{what}: {why}") };
-    match tokio::time::timeout(AGENT_TIMEOUT, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable(format!("no answer within {} s", AGENT_TIMEOUT.as_secs()))),
+const fn kind(method: Method) -> MethodKind {
+    match method {
+        Method::PublicKey => MethodKind::PublicKey,
+        Method::KeyboardInteractive => MethodKind::KeyboardInteractive,
+        Method::Password => MethodKind::Password,
     }
 }

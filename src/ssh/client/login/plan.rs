@@ -1,7 +1,12 @@
 //! What may be used to log in.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use super::WorkedKeys;
 use crate::{
     secret::Secret,
     ssh::{client::KeyFile, ssh_config::AlgorithmEdit},
@@ -126,6 +131,8 @@ pub struct LoginPlan {
     pub answers: Vec<Answered>,
     /// `PubkeyAcceptedAlgorithms`.
     pub public_key_algorithms: Option<AlgorithmEdit>,
+    /// Which key was taken where, so that it is offered first.
+    pub worked: Arc<WorkedKeys>,
 }
 
 impl LoginPlan {
@@ -142,13 +149,14 @@ impl LoginPlan {
             totp: None,
             answers: Vec::new(),
             public_key_algorithms: None,
+            worked: Arc::default(),
         }
     }
 
     /// The key files that ssh tries where none is named, in its order. A security key in a file needs its library:
     /// those come by the agent alone.
     #[must_use]
-    pub fn default_identities(home: Option<&PathBuf>, roots: &[PathBuf]) -> Vec<Identity> {
+    pub fn default_identities(home: Option<&Path>, roots: &[PathBuf]) -> Vec<Identity> {
         let Some(home) = home else { return Vec::new() };
         let file = |name: &str| KeyFile {
             path: home.join(".ssh").join(name).to_string_lossy().into_owned(),
