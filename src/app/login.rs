@@ -40,7 +40,11 @@ impl App {
         }
     }
 
-    pub(super) async fn credentials(&self, request: Option<&ConnectRequest>, step: &Step) -> Result<Credentials, Error> {
+    pub(super) async fn credentials(
+        &self,
+        request: Option<&ConnectRequest>,
+        step: &Step,
+    ) -> Result<Credentials, Error> {
         let plan = self.login_plan(request, step).await?;
         plan.prepare().await.map_err(|error| Error::Client(Arc::new(error), 0))
     }

@@ -95,5 +95,6 @@ impl App {
             was_open,
             commands_cancelled: if was_open { commands } else { 0 },
             forwards_closed: if was_open { forwards } else { 0 },
-        }))    }
+        }))
+    }
 }

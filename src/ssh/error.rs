@@ -7,8 +7,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::{
     client::{
         ClientError, Target,
-        route::TooManyHops,
         host_key::{HostKeyError, UnknownKey, Unrecorded},
+        route::TooManyHops,
     },
     forward::policy::Denied,
     ids::{CommandId, SessionId},

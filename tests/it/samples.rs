@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use ssh_mcp::{
-    app::{CommandView, Connected},
+    app::{CommandView, Connected, HostPage, HostRow, ResolvedRow},
     config::{AnswerSettings, Compression, ForwardSettings, Limits, Settings, Share, SpillSettings, SshSettings},
     ssh::{
         async_command::{CommandInfo, Status},
@@ -106,9 +106,23 @@ pub(crate) fn connected() -> Connected {
         server_version: "SSH-2.0-OpenSSH_9.2p1".into(),
         other_sessions: vec![SessionId::random()],
         timeout: Duration::from_secs(30),
-        resolved: Vec::new(),
+        resolved: vec![ResolvedRow {
+            keyword: "hostname",
+            value: "build.example.org".into(),
+            place: Some(("/home/me/.ssh/config".into(), 3)),
+        }],
         notices: vec!["timeout_secs was cut to 45".into()],
     }
+}
+
+pub(crate) fn hosts() -> HostPage {
+    let host = HostRow {
+        alias: "build".into(),
+        target: target(),
+        jump: vec!["bastion".into()],
+        sessions: vec![SessionId::random()],
+    };
+    HostPage { hosts: vec![host], more: true }
 }
 
 /// A command that exited with `exit_status`.

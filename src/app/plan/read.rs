@@ -13,7 +13,8 @@ use crate::{
             route::{MAX_HOPS, TooManyHops},
         },
         ssh_config::{
-            Exec, Given, Hop, Local, NoProbe, Origin, Places, Probe, Proxy, Resolved, ShellProbe, SshConfig, SshConfigError,
+            Exec, Given, Hop, Local, NoProbe, Origin, Places, Probe, Proxy, Resolved, ShellProbe, SshConfig,
+            SshConfigError,
         },
     },
 };

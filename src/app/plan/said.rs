@@ -113,7 +113,11 @@ fn of_way(step: &Step, policy: HostKeyPolicy) -> Vec<String> {
         all.push(not_done("checkhostip", &resolved.check_host_ip, "the key is known by the name alone"));
     }
     if said(&resolved.server_alive_interval) && resolved.server_alive_interval.value.is_zero() {
-        all.push(not_done("serveraliveinterval", &resolved.server_alive_interval, "a dead connection is noticed anyway"));
+        all.push(not_done(
+            "serveraliveinterval",
+            &resolved.server_alive_interval,
+            "a dead connection is noticed anyway",
+        ));
     }
     all
 }

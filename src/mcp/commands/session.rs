@@ -27,7 +27,9 @@ const PASSWORD_NOTICE: &str =
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ConnectParams {
     /// Where to connect to.
-    #[schemars(description = "host, host:port, user@host:port, [v6]:port, or an alias of ~/.ssh/config; port 22 by default")]
+    #[schemars(
+        description = "host, host:port, user@host:port, [v6]:port, or an alias of ~/.ssh/config; port 22 by default"
+    )]
     #[schemars(extend("x-trim" = true))]
     pub address: String,
     /// Login name; required unless address or ~/.ssh/config has it

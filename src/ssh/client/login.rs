@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 
-use self::{keys::Loaded, totp::Totp};
 pub(super) use self::{
     attempt::{Outcome, Progress, authenticate},
     prompt::shown,
@@ -33,6 +32,7 @@ pub use self::{
     plan::{AgentUse, Answered, Asked, Given, Identity, LoginPlan, Method},
     worked::WorkedKeys,
 };
+use self::{keys::Loaded, totp::Totp};
 use super::ClientError;
 use crate::secret::Secret;
 

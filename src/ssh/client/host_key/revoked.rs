@@ -26,7 +26,8 @@ pub(super) fn line_of(list: &Path, offered: &PublicKeyOrCertificate) -> Result<O
         }
         let number = index + 1;
         // A line that is passed over could be the one that matters.
-        let revoked = PublicKey::from_openssh(line).map_err(|_| unreadable(format!("line {number} is no public key")))?;
+        let revoked =
+            PublicKey::from_openssh(line).map_err(|_| unreadable(format!("line {number} is no public key")))?;
         if revoked.key_data() == key.key_data() || authority.as_ref() == Some(revoked.key_data()) {
             return Ok(Some(number));
         }

@@ -71,7 +71,8 @@ fn a_key_of_the_list_of_revoked_ones_is_refused_and_a_list_that_cannot_be_read_r
     let folder = tempfile::tempdir().unwrap();
     let (own, list) = (folder.path().join("known_hosts"), folder.path().join("revoked"));
     fs::write(&own, format!("h {KEY}\n")).unwrap();
-    let with_list = only(&own, HostKeyPolicy::AcceptNew).for_host(Vec::new(), HostKeyPolicy::AcceptNew, Some(list.clone()));
+    let with_list =
+        only(&own, HostKeyPolicy::AcceptNew).for_host(Vec::new(), HostKeyPolicy::AcceptNew, Some(list.clone()));
     let other = KEY.replace("JdD7y3a", "KdD7y3a");
     for (text, code) in [
         (format!("# lost\n\n{KEY} of the old machine\n"), "host_key_revoked"),

@@ -275,7 +275,9 @@ impl Login<'_, '_> {
         let loaded = &self.progress.credentials.prepared.loaded;
         let held = match self.agent_identities(&plan.agent).await {
             Ok(held) => held,
-            Err(error) if loaded.keys.is_empty() && plan.password.is_none() && plan.totp.is_none() => return Err(error),
+            Err(error) if loaded.keys.is_empty() && plan.password.is_none() && plan.totp.is_none() => {
+                return Err(error);
+            }
             Err(error) => {
                 if self.progress.agent_trouble.is_none() {
                     self.progress.notes.push(error.to_string());
@@ -313,9 +315,7 @@ impl Login<'_, '_> {
         let mut signing = Signing { by: &candidate.by, agent, binding: binding.as_ref(), limit };
         let username = self.target.username.clone();
         let result = match &candidate.offer {
-            Offer::Key(key) => {
-                self.handle.authenticate_publickey_with(username, key.clone(), hash, &mut signing).await
-            }
+            Offer::Key(key) => self.handle.authenticate_publickey_with(username, key.clone(), hash, &mut signing).await,
             Offer::Certificate(certificate) => {
                 self.handle.authenticate_certificate_with(username, certificate.clone(), hash, &mut signing).await
             }

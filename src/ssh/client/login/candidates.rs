@@ -1,10 +1,6 @@
 //! What can be offered to a server, in ssh's order.
 
-use russh::keys::{
-    Algorithm, Certificate, PublicKey,
-    agent::AgentIdentity,
-    ssh_key::public::KeyData,
-};
+use russh::keys::{Algorithm, Certificate, PublicKey, agent::AgentIdentity, ssh_key::public::KeyData};
 
 use super::{
     keys::{FileKey, Loaded, Private, describe},
@@ -102,7 +98,8 @@ fn signer_of(file: &FileKey) -> Option<By> {
 
 fn certificates(order: &mut Vec<Candidate>, loaded: &Loaded, key: &PublicKey, by: &By) {
     let of_key = loaded.certificates.iter().filter(|certificate| certificate.public_key() == key.key_data());
-    order.extend(of_key.map(|certificate| Candidate { offer: Offer::Certificate(certificate.clone()), by: by.clone() }));
+    order
+        .extend(of_key.map(|certificate| Candidate { offer: Offer::Certificate(certificate.clone()), by: by.clone() }));
 }
 
 fn of_agent(identity: &AgentIdentity) -> Candidate {
