@@ -37,6 +37,9 @@ mod uri;
 /// Bytes of text in one answer.
 const READ_BYTES: usize = 40_000;
 
+/// The longest address that an error repeats in full. A longer one is none of ours.
+const TOLD_BYTES: usize = 1_000;
+
 /// What all output is.
 const MIME: &str = "text/plain; charset=utf-8";
 
@@ -114,7 +117,8 @@ fn contents(address: &str, info: &CommandInfo, stream: StreamView) -> ResourceCo
 fn not_found(address: &str) -> ErrorData {
     ErrorData::resource_not_found(
         format!("resource not found: {}; resources/list and resources/templates/list name them", shown(address)),
-        None,
+        // 2026-07-28 wants it told in a field of its own.
+        (address.len() <= TOLD_BYTES).then(|| json!({ "uri": address })),
     )
 }
 

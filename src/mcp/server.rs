@@ -53,6 +53,9 @@ const METHODS: [&str; 12] = [
     "subscriptions/listen",
 ];
 
+/// Those of them that 2026-07-28 has removed.
+const REMOVED_METHODS: [&str; 4] = ["initialize", "ping", "resources/subscribe", "resources/unsubscribe"];
+
 /// One MCP server over the shared state; cloned per connection.
 #[derive(Debug)]
 pub struct Server {
@@ -223,7 +226,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, params, .. } = request;
-        if !METHODS.contains(&method.as_str()) {
+        let modern = context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28);
+        let removed = modern && REMOVED_METHODS.contains(&method.as_str());
+        if removed || !METHODS.contains(&method.as_str()) {
             return Err(ErrorData::new(
                 ErrorCode::METHOD_NOT_FOUND,
                 format!("unknown method {}", shown(&method)),
@@ -239,7 +244,7 @@ impl ServerHandler for Server {
                 // Refused for its arguments: nobody is asked anything.
                 let mut result = self.answer(&name, arguments, Asker::nobody(), &context).await?;
                 // rmcp does this for the results that it knows: the field is of 2026-07-28.
-                if context.protocol_version().is_none_or(|version| version < ProtocolVersion::V_2026_07_28) {
+                if !modern {
                     result.result_type = None;
                 }
                 serde_json::to_value(result).map(CustomResult::new).map_err(|_| bad())

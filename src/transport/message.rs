@@ -6,7 +6,10 @@ mod names;
 
 use rmcp::{
     ErrorData,
-    model::{ClientJsonRpcMessage, ClientRequest, CustomRequest, ErrorCode, RequestId, ServerJsonRpcMessage},
+    model::{
+        ClientJsonRpcMessage, ClientRequest, CustomRequest, ErrorCode, GetMeta, ProtocolVersion, RequestId,
+        ServerJsonRpcMessage,
+    },
 };
 use serde_json::{Value, json};
 
@@ -31,6 +34,10 @@ const KNOWN_METHODS: &[&str] = &[
     "tools/call",
     "tools/list",
 ];
+
+/// Those of them that 2026-07-28 has removed: there they are unknown, whatever their `params` are.
+const REMOVED_METHODS: &[&str] =
+    &["initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"];
 
 /// Bytes that are no message, and the answer that they get.
 #[derive(Debug)]
@@ -78,12 +85,20 @@ pub fn parse(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Refused> {
     if let ClientJsonRpcMessage::Request(request) = &message
         && let ClientRequest::CustomRequest(unknown) = &request.request
         && KNOWN_METHODS.contains(&unknown.method.as_str())
+        && !is_removed(unknown, &request.request)
         && !names_a_tool(unknown)
     {
         let id = Some(request.id.clone());
         return Err(Refused::new(id, ErrorCode::INVALID_PARAMS, "the params do not fit this method"));
     }
     Ok(message)
+}
+
+/// A method that the revision of its request does not have any more.
+fn is_removed(unknown: &CustomRequest, request: &ClientRequest) -> bool {
+    let version = request.get_meta().protocol_version();
+    REMOVED_METHODS.contains(&unknown.method.as_str())
+        && version.is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
 }
 
 /// A call of a tool with arguments that are no object. The model made it, so the model is told, in a result.
@@ -170,6 +185,20 @@ mod tests {
         assert!(answer.contains("-32600") && answer.contains("\"id\":1") && answer.contains("twice"), "{answer}");
         let answer = refusal(br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#);
         assert!(answer.contains("-32600") && answer.contains("\"id\":null"), "{answer}");
+    }
+
+    #[test]
+    fn a_method_that_its_revision_has_removed_is_unknown_whatever_its_params() {
+        for method in REMOVED_METHODS {
+            let with = |version: &str| {
+                let meta = json!({"io.modelcontextprotocol/protocolVersion": version});
+                json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": meta}}).to_string()
+            };
+            assert!(parse(with("2026-07-28").as_bytes()).is_ok(), "{method}");
+            if *method != "ping" {
+                assert!(refusal(with("2025-11-25").as_bytes()).contains("-32602"), "{method}");
+            }
+        }
     }
 
     #[test]

@@ -41,3 +41,43 @@ fn configuration_example_is_a_file_that_says_the_defaults() {
         assert!(example.contains(&format!("{} = ", var.key)), "{} is not in the example", var.key);
     }
 }
+
+/// Every file below a directory, as its path and text.
+fn sources(directory: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let paths = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{error}")).path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => sources(&path),
+            false => vec![(path.display().to_string(), fs::read_to_string(&path).unwrap_or_default())],
+        })
+        .collect()
+}
+
+/// Names such as `module::behaviour` and `module::*` in code spans of a document.
+fn named_tests(document: &str) -> impl Iterator<Item = &str> {
+    let is_path = |span: &&str| {
+        span.contains("::") && span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*".contains(c))
+    };
+    document.split('`').skip(1).step_by(2).filter(is_path)
+}
+
+#[test]
+fn tests_that_the_security_page_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap_or_default();
+    let sources = [sources(&root.join("tests/it")), sources(&root.join("src"))].concat();
+    let mut named = 0;
+    for test in named_tests(&page) {
+        let (module, name) = test.rsplit_once("::").unwrap_or_default();
+        let file = module.replace("::tests", "").replace("fuzz::targets", "fuzz").replace("::", "/");
+        let is_there = |(path, text): &(String, String)| {
+            let of_module = path.ends_with(&format!("/{file}.rs")) || path.contains(&format!("/{file}/"));
+            of_module
+                && (name == "*" || text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name))
+        };
+        assert!(sources.iter().any(is_there), "{test} is named in docs/SECURITY.md and does not exist");
+        named += 1;
+    }
+    assert!(named > 50, "{named}");
+}

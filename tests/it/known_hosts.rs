@@ -239,7 +239,7 @@ fn invariants_hold_for_a_handful_of_inputs() {
         format!("{}h {key}\n", "*?".repeat(5_000)),
     ];
     for text in &texts {
-        for host in ["h", "H", "", "*", "!h", "h\nbank", "a,b", "fe80::1%eth0", "\u{212a}"] {
+        for host in ["h", "H", "", "*", "!h", "h\nbank", "a,b", "fe80::1%eth0", "\u{212a}", &"h".repeat(1_021)] {
             for port in [[0, 22], [0, 0], [255, 255]] {
                 crate::fuzz::known_hosts::check(&[&port[..], host.as_bytes(), b"\0", text.as_bytes()].concat());
             }

@@ -91,6 +91,23 @@ async fn the_newer_era_is_served_without_a_handshake() {
     assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
 }
 
+/// Whatever their parameters are: rmcp takes them for unknown methods where it cannot read them.
+#[tokio::test]
+async fn methods_that_the_newer_era_has_removed_are_unknown_there() {
+    let mut client = Client::raw();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    client.request("server/discover", json!({ "_meta": meta })).await;
+    for method in ["initialize", "ping", "resources/subscribe", "resources/unsubscribe"] {
+        let answer = client.request(method, json!({ "_meta": meta })).await;
+        assert_eq!(answer["error"]["code"], -32601, "{method}: {answer}");
+    }
+    let mut older = Client::new().await;
+    assert_eq!(older.request("resources/subscribe", json!({})).await["error"]["code"], -32602);
+}
+
 #[tokio::test]
 async fn the_list_of_tools_is_always_the_same() {
     let (mut one, mut other) = (Client::new().await, Client::new().await);

@@ -268,6 +268,7 @@ async fn further_connections_are_closed_when_nothing_has_used_them_for_a_while()
     let mut settings = samples::settings();
     settings.ssh.home = Some(home.path().to_owned());
     settings.ssh.known_hosts = Some(home.path().join("known_hosts"));
+    settings.ssh.key_roots = vec![std::env::temp_dir()];
     let (app, owner) = (App::new(settings), Owner::new("test"));
     let session = app.connect(&owner, connect_request(&sshd)).await.unwrap().session.id.to_string();
     let never = Waiter::default();

@@ -90,7 +90,8 @@ async fn the_http_program_splits_its_log_and_tells_no_secret() -> TestResult {
     while !line.contains("address=") {
         line = line_with(&mut stdout, "").await?;
     }
-    let address = line.split_once("address=").ok_or("no address")?.1.parse()?;
+    let address =
+        line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()).ok_or("no address")?.parse()?;
     let with_token = |ask: Ask| ask.header("Authorization", &format!("Bearer {CANARY}"));
     let secret = call(1, "no_such_tool", json!({"password": CANARY}));
     assert_eq!(with_token(Ask::post("/mcp", &secret)).send(address).await?.status, 200);

@@ -214,8 +214,13 @@ async fn what_is_not_there_is_not_found() {
         for method in ["resources/read", "resources/subscribe"] {
             let reply = client.request(method, json!({"uri": uri})).await;
             assert_eq!(reply["error"]["code"], -32002, "{method} {uri}: {reply}");
+            assert_eq!(reply["error"]["data"]["uri"], uri, "{method} {uri}: {reply}");
         }
     }
+    let long = format!("file:///{}", "x".repeat(100_000));
+    let reply = client.request("resources/read", json!({"uri": long})).await;
+    assert_eq!(reply["error"]["code"], -32002);
+    assert!(reply.to_string().len() < 2_000, "{} bytes", reply.to_string().len());
 }
 
 #[tokio::test]

@@ -77,3 +77,27 @@ async fn a_closed_sse_stream_ends_its_connection_but_not_its_calls() -> TestResu
     timeout(SOON, gone).await.map_err(|_| "the connection did not end")??;
     Ok(())
 }
+
+#[tokio::test]
+async fn the_end_of_one_sse_stream_leaves_all_others_alone() -> TestResult {
+    let server = Running::new(&[]).await?;
+    let mut staying = OldClient::open(server.address).await?;
+    // The end of a connection comes after that of its stream, and the next one would meet what it left behind.
+    for n in 1..=10 {
+        let leaving = OldClient::open(server.address).await?;
+        let path = leaving.path.clone();
+        drop(leaving);
+        let gone = async {
+            while Ask::post(&path, &ping(n)).send(server.address).await?.status != 404 {
+                sleep(Duration::from_millis(10)).await;
+            }
+            Ok::<_, Box<dyn std::error::Error>>(())
+        };
+        timeout(SOON, gone).await.map_err(|_| "the connection did not end")??;
+        staying.send(&ping(n)).await?;
+        assert_eq!(timeout(SOON, staying.answer()).await??["id"], n);
+    }
+    let reply = Ask::post("/mcp", &initialize(0)).send(server.address).await?;
+    assert_eq!(reply.json()?["id"], 0);
+    Ok(())
+}

@@ -41,12 +41,12 @@ pub struct ConnectParams {
     #[schemars(extend("x-secret" = true))]
     pub password: Option<Password>,
     /// Name of a password that the user configured
-    #[schemars(extend("x-trim" = true))]
+    #[schemars(extend("x-trim" = true, "x-secret" = true))]
     pub password_ref: Option<String>,
     /// Private key file on the machine of this MCP server
     pub key_path: Option<String>,
     /// Name of the configured passphrase of that key
-    #[schemars(extend("x-trim" = true))]
+    #[schemars(extend("x-trim" = true, "x-secret" = true))]
     pub passphrase_ref: Option<String>,
     /// Name of a configured TOTP secret, for servers that want a code
     #[schemars(extend("x-trim" = true))]

@@ -128,6 +128,10 @@ impl Connections {
     async fn converse(&self, stream: Stream) -> io::Result<()> {
         match stream {
             Stream::Tcp(stream, remote) => {
+                // Nobody is looked up for a connection that says nothing: after a shortage many wait that are gone.
+                if timeout(self.header_timeout, stream.peek(&mut [0])).await?? == 0 {
+                    return Ok(());
+                }
                 let ends = Ends::of_tcp(&stream, remote, self.sockets.as_ref()).await?;
                 let Some(tls) = &self.tls else {
                     return self.http(stream, Scheme::HTTP, ends).await;

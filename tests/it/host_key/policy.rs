@@ -99,6 +99,7 @@ async fn no_parameter_overrides_a_changed_key() {
                 "invalid_name",
                 "invalid_username",
                 "out_of_range",
+                "secret_not_found",
             ];
             let of_keys = ["key_not_found", "key_path_not_allowed", "not_a_private_key", "key_permissions"];
             let code = answer.code();

@@ -96,10 +96,15 @@ pub fn record_line(host: &str, port: u16, key: &PublicKey) -> Option<String> {
     if host.is_empty() || !host.chars().all(plain) {
         return None;
     }
+    let name = name(host, port);
+    // What would not be read again is not written.
+    if name.len() > MAX_PATTERN_BYTES {
+        return None;
+    }
     let mut key = key.clone();
     key.set_comment("");
     let key = key.to_openssh().ok()?;
-    Some(format!("{} {}", name(host, port), key.trim()))
+    Some(format!("{name} {}", key.trim()))
 }
 
 impl Line {
