@@ -77,6 +77,8 @@ pub struct SshSettings {
     pub known_hosts: Option<PathBuf>,
     /// What becomes of host keys that no known_hosts file speaks of.
     pub host_key_policy: HostKeyPolicy,
+    /// Hosts that may negotiate weak algorithms.
+    pub legacy_hosts: Vec<TargetPattern>,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -194,6 +196,13 @@ impl Settings {
 }
 
 impl SshSettings {
+    /// Whether a person allowed weak algorithms for this host.
+    #[must_use]
+    pub fn is_legacy(&self, host: &str, port: u16) -> bool {
+        let address = host.parse().ok();
+        self.legacy_hosts.iter().any(|pattern| pattern.matches(host, address, port))
+    }
+
     fn read(layers: &mut Layers<'_>, environment: &Environment) -> Self {
         Self {
             connect_timeout: layers.seconds(&vars::CONNECT_TIMEOUT),
@@ -215,6 +224,7 @@ impl SshSettings {
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
             host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
+            legacy_hosts: layers.hosts(&vars::LEGACY_HOSTS).unwrap_or_default(),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

@@ -67,7 +67,7 @@ impl App {
             // Nothing that is opened now would be closed in order.
             () = self.shutdown.cancelled() => return Err(Error::Stopping),
         };
-        notices.extend(session.facts.host_key.warnings.iter().cloned());
+        notices.extend(session.facts.host_key.warnings.iter().chain(&session.facts.warnings).cloned());
         Ok(self.connected(&session, reuse_refused, timeout, notices))
     }
 
@@ -121,12 +121,13 @@ impl App {
             first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
         };
         let compression = request.compression.unwrap_or(ssh.compression);
+        let algorithms = Algorithms { legacy: ssh.is_legacy(&target.host, target.port), ..Algorithms::default() };
         Ok(ConnectSpec {
             target,
             credentials,
             retry,
             compression,
-            algorithms: Algorithms::default(),
+            algorithms,
             known_hosts: self.known_hosts.clone(),
             approved_key: request.approved_key.clone(),
             timeout,

@@ -202,6 +202,8 @@ pub(crate) async fn connect_to(
 }
 
 async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant) -> Result<Connection, ClientError> {
+    let mut offer = spec.algorithms.offer()?;
+    let notices = std::mem::take(&mut offer.notices);
     let addresses = match peer {
         Some(peer) => vec![peer],
         None => resolve(&spec.target).await?,
@@ -221,12 +223,13 @@ async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let wanted =
         wanted.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
-    let config = Arc::new(handler::config(spec, &wanted));
+    let config = Arc::new(handler::config(spec, offer, &wanted));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
-        .map_err(|error| error.before_authentication(&spec.target, &link))?;
+        .map_err(|error| error.before_authentication(spec, &link))?;
     let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
-    let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    let mut facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    facts.warnings.extend(notices);
     Ok(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard })
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn settings() -> Settings {
             home: None,
             key_roots: Vec::new(),
             known_hosts: None,
+            legacy_hosts: Vec::new(),
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
