@@ -83,6 +83,8 @@ pub struct SshSettings {
     pub host_key_policy: HostKeyPolicy,
     /// What is taken from the configuration of `ssh`.
     pub config: SshConfigSettings,
+    /// Hosts that may negotiate weak algorithms.
+    pub legacy_hosts: Vec<TargetPattern>,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -201,6 +203,13 @@ impl Settings {
 }
 
 impl SshSettings {
+    /// Whether a person allowed weak algorithms for this host.
+    #[must_use]
+    pub fn is_legacy(&self, host: &str, port: u16) -> bool {
+        let address = host.parse().ok();
+        self.legacy_hosts.iter().any(|pattern| pattern.matches(host, address, port))
+    }
+
     fn read(layers: &mut Layers<'_>, environment: &Environment) -> Self {
         Self {
             connect_timeout: layers.seconds(&vars::CONNECT_TIMEOUT),
@@ -223,6 +232,7 @@ impl SshSettings {
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
             host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
             config: SshConfigSettings::read(layers),
+            legacy_hosts: layers.hosts(&vars::LEGACY_HOSTS).unwrap_or_default(),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

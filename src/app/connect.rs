@@ -152,7 +152,7 @@ impl App {
             credentials: self.credentials(of_end, step).await?,
             retry: self.retries(request, resolved),
             compression: self.compression(of_end, resolved),
-            algorithms: Algorithms::from_config(resolved, false),
+            algorithms: Algorithms::from_config(resolved, ssh.is_legacy(&target.host, target.port)),
             known_hosts: Arc::new(self.known_hosts_of(resolved)),
             host_key_alias: resolved.host_key_alias.as_ref().map(|alias| alias.value.clone()),
             environment: self.environment_of(resolved),

@@ -77,6 +77,10 @@ impl<'a> Layers<'a> {
         self.get(var, |text| targets::parse(text.to_str()?))
     }
 
+    pub(super) fn hosts(&mut self, var: &Var) -> Option<Vec<TargetPattern>> {
+        self.get(var, |text| targets::parse_hosts(text.to_str()?))
+    }
+
     pub(super) fn address(&mut self, var: &Var) -> IpAddr {
         self.get(var, |text| parse_address(text.to_str()?)).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }

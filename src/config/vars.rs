@@ -70,6 +70,8 @@ pub enum Kind {
     Token,
     /// Targets of forwards: `host:port`, separated by commas.
     Targets,
+    /// Hosts with or without a port, separated by commas; never all of them.
+    SomeHosts,
     /// A log filter.
     LogFilter,
 }
@@ -123,6 +125,9 @@ impl fmt::Display for Kind {
             Self::Origins => f.write_str("a list such as `https://app.example.org, http://10.0.0.5:3000`"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
             Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
+            Self::SomeHosts => {
+                f.write_str("a list of hosts such as `old-switch, *.lab.internal, 10.9.0.0/16:2222`, but not all hosts")
+            }
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
         }
     }
@@ -314,6 +319,17 @@ mod rows {
               user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
               accepts every key.",
     };
+    pub const LEGACY_HOSTS: Var = Var {
+        section: "ssh",
+        key: "legacy_hosts",
+        env: "SSH_LEGACY_HOSTS",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::SomeHosts,
+        doc: "Hosts that may negotiate weak algorithms too (SHA-1, CBC, `ssh-rsa`), where they know nothing better; \
+              the answer then warns. Names may hold `*`.",
+    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -367,6 +383,7 @@ pub const ALL: &[Var] = &[
     KNOWN_HOSTS_FILE,
     KEY_ROOTS,
     HOST_KEY_POLICY,
+    LEGACY_HOSTS,
     AUTH_SOCK,
     CONFIG_FILE,
     CONFIG_EXEC,

@@ -246,6 +246,8 @@ async fn connect_once(
     deadline: Instant,
     progress: &mut login::Progress<'_>,
 ) -> Result<Option<Connection>, ClientError> {
+    let mut offer = spec.algorithms.offer()?;
+    let notices = std::mem::take(&mut offer.notices);
     let addresses = match peer {
         Some(peer) => vec![peer],
         None => resolve(&spec.target).await?,
@@ -265,13 +267,14 @@ async fn connect_once(
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let wanted =
         wanted.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
-    let config = Arc::new(handler::config(spec, &wanted));
+    let config = Arc::new(handler::config(spec, offer, &wanted));
     let mut handle = russh::client::connect_stream(config, stream, handler)
         .await
-        .map_err(|error| error.before_authentication(&spec.target, &link))?;
+        .map_err(|error| error.before_authentication(spec, &link))?;
     let outcome = login::authenticate(&mut handle, &spec.target, &link, deadline, progress).await?;
     let login::Outcome::In(auth_method) = outcome else { return Ok(None) };
-    let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    let mut facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    facts.warnings.extend(notices);
     Ok(Some(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard }))
 }
 

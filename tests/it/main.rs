@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod algorithms;
 mod architecture;
 mod arguments;
 mod ask;
@@ -36,6 +37,7 @@ mod http_matrix;
 mod isolation;
 mod key_files;
 mod known_hosts;
+mod legacy;
 mod limits;
 mod lost;
 mod mask;
@@ -54,6 +56,7 @@ mod results;
 mod retry;
 mod samples;
 mod secrets;
+mod servers;
 mod sessions;
 mod shells;
 mod spill;

@@ -45,6 +45,7 @@ pub(crate) fn settings() -> Settings {
             key_roots: Vec::new(),
             known_hosts: None,
             config: Default::default(),
+            legacy_hosts: Vec::new(),
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },

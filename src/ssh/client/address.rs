@@ -177,13 +177,6 @@ pub(crate) fn shorten(input: &str) -> String {
     shown
 }
 
-/// Names that a peer sent, as an error may show them.
-pub(crate) fn shorten_list(names: &[String]) -> String {
-    const SHOWN: usize = 400;
-    let list: String = names.join(",").chars().filter(char::is_ascii_graphic).take(SHOWN).collect();
-    list
-}
-
 /// Escapes what could change a terminal or the reading direction of a line.
 fn escape(c: char) -> impl Iterator<Item = char> {
     let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() && !acts_or_hides(c);

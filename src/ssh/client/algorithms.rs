@@ -2,8 +2,13 @@
 //!
 //! Owns the choice, its bounds and what is said about it. The negotiation is russh's.
 
+mod failure;
+mod names;
+mod offer;
+
 use std::time::Duration;
 
+pub(super) use self::{failure::Shortfall, names::Kind, offer::Offer};
 use crate::ssh::ssh_config::{AlgorithmEdit, Origin, Resolved, Setting};
 
 /// How often an idle connection is probed, and how many unanswered probes end it: a dead link is
@@ -29,6 +34,8 @@ pub struct Algorithms {
     pub rekey: Rekey,
     /// How a dead link is noticed.
     pub keepalive: Keepalive,
+    /// What `ssh_config` calls the host, where that is not its host name: hints write it after `Host`.
+    pub alias: Option<String>,
 }
 
 /// When keys are exchanged anew; nothing: as russh does it.
@@ -69,6 +76,7 @@ impl Algorithms {
             macs: edit(&resolved.macs),
             public_keys: edit(&resolved.pubkey_accepted_algorithms),
             legacy,
+            alias: Some(resolved.alias.clone()),
             rekey: Rekey {
                 bytes: Some(resolved.rekey_bytes.value).filter(|bytes| *bytes > 0),
                 after: Some(resolved.rekey_interval.value).filter(|after| !after.is_zero()),
@@ -81,38 +89,11 @@ impl Algorithms {
     }
 }
 
-/// What keys of users sign with, best first.
-const SIGNATURES: &[&str] = &[
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "sk-ssh-ed25519-cert-v01@openssh.com",
-    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
-/// RSA with SHA-1.
-const SHA1_SIGNATURES: &[&str] = &["ssh-rsa-cert-v01@openssh.com", "ssh-rsa"];
-
 impl Algorithms {
     /// Whether a key of the user may sign in this way, such as `rsa-sha2-512` or, for a certificate,
     /// `rsa-sha2-512-cert-v01@openssh.com`. `ssh-rsa` is RSA with SHA-1: only where it was asked for.
     #[must_use]
     pub fn may_sign(&self, algorithm: &str) -> bool {
-        let all = [SIGNATURES, SHA1_SIGNATURES].concat();
-        let default = if self.legacy { &all[..] } else { SIGNATURES };
-        match &self.public_keys {
-            None => default.contains(&algorithm),
-            Some(edit) => edit.apply(default, &all).iter().any(|name| name == algorithm),
-        }
+        Kind::PublicKey.choose(self.public_keys.as_ref(), self.legacy).iter().any(|name| name == algorithm)
     }
 }

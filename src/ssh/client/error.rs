@@ -3,12 +3,16 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
-    Target,
+    ConnectSpec, Target,
+    address::shorten,
+    algorithms::{Kind, Shortfall},
     handler::LinkState,
     host_key::HostKeyError,
     key_file::KeyFileError,
     login::{AuthFailure, NeedsAnswers},
 };
+use russh::AlgorithmKind;
+
 use crate::{
     error::{Code, Details, Explain},
     ssh::error::target_details,
@@ -30,8 +34,10 @@ pub enum ClientError {
     LostInLogin { target: Target, tried: String, cause: String },
     #[error("{target} does not speak SSH (it sent {greeting:?})")]
     NotSsh { target: Target, greeting: String },
-    #[error("no common {kind} with the server; ours: {ours}; theirs: {theirs}")]
-    NoCommonAlgorithm { target: Box<Target>, kind: String, ours: String, theirs: String },
+    #[error("no common {} with {}, which offers {}", .0.kind.noun(), .0.target, shorten(&.0.theirs))]
+    NoCommonAlgorithm(Box<Shortfall>),
+    #[error("no {} is left of {} {list}", .kind.noun(), .kind.keyword())]
+    NoAlgorithmLeft { kind: Kind, list: String },
     #[error("{source}")]
     HostKey { target: Target, source: Box<HostKeyError> },
     #[error("{0}")]
@@ -87,7 +93,8 @@ impl ClientError {
                 | ClientError::NotATotpSecret
                 | ClientError::LostInLogin { .. }
                 | ClientError::HostKey { .. }
-                | ClientError::NoCommonAlgorithm { .. }
+                | ClientError::NoCommonAlgorithm(_)
+                | ClientError::NoAlgorithmLeft { .. }
                 | ClientError::NotSsh { .. }
                 | ClientError::AgentUnavailable { .. }
                 | ClientError::AgentEmpty
@@ -96,7 +103,8 @@ impl ClientError {
     }
 
     /// Gives a failure of the handshake its meaning.
-    pub(super) fn before_authentication(self, target: &Target, link: &LinkState) -> Self {
+    pub(super) fn before_authentication(self, spec: &ConnectSpec, link: &LinkState) -> Self {
+        let target = &spec.target;
         let ClientError::Russh(error) = self else { return self };
         let greeting = link.greeting();
         if !greeting.is_empty() && !is_ssh_2(&greeting) && !is_ssh_refusal(&greeting) {
@@ -113,12 +121,17 @@ impl ClientError {
             russh::Error::Version | russh::Error::PacketSize(_) => {
                 ClientError::NotSsh { target: target.clone(), greeting }
             }
-            russh::Error::NoCommonAlgo { kind, ours, theirs } => ClientError::NoCommonAlgorithm {
-                target: Box::new(target.clone()),
-                kind: format!("{kind:?}").to_lowercase(),
-                ours: ours.join(","),
-                theirs: super::address::shorten_list(theirs),
-            },
+            russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+                let kind = match kind {
+                    AlgorithmKind::Kex => Kind::Kex,
+                    AlgorithmKind::Key => Kind::HostKey,
+                    AlgorithmKind::Cipher => Kind::Cipher,
+                    AlgorithmKind::Mac => Kind::Mac,
+                    AlgorithmKind::Compression => Kind::Compression,
+                };
+                let offers = (ours.as_slice(), theirs.as_slice());
+                ClientError::NoCommonAlgorithm(Box::new(Shortfall::new(target, &spec.algorithms, kind, offers)))
+            }
             other => ClientError::Protocol(other.to_string()),
         }
     }
@@ -170,7 +183,8 @@ impl Explain for ClientError {
             ClientError::Timeout { .. } => Code::ConnectTimeout,
             ClientError::Lost { .. } | ClientError::LostInLogin { .. } => Code::ConnectionLost,
             ClientError::NotSsh { .. } => Code::NotSsh,
-            ClientError::NoCommonAlgorithm { .. } => Code::NoCommonAlgorithm,
+            ClientError::NoCommonAlgorithm(_) => Code::NoCommonAlgorithm,
+            ClientError::NoAlgorithmLeft { .. } => Code::SshConfigInvalid,
             ClientError::HostKey { source, .. } => source.code(),
             ClientError::AuthFailed(_) | ClientError::NeedsAnswers(_) | ClientError::NotATotpSecret => Code::AuthFailed,
             ClientError::AgentUnavailable { .. } => Code::AgentUnavailable,
@@ -198,9 +212,12 @@ impl Explain for ClientError {
                     .into()
             }
             ClientError::NotSsh { .. } => "Another service listens on this port: check the port number.".into(),
-            ClientError::NoCommonAlgorithm { .. } => {
-                "The server offers only algorithms that are off here; ask the user to update it.".into()
-            }
+            ClientError::NoCommonAlgorithm(shortfall) => shortfall.hint(),
+            ClientError::NoAlgorithmLeft { kind, .. } => format!(
+                "Nothing was dialled. Ask the user to correct {} for this host in ~/.ssh/config: it names nothing that \
+                 ssh-mcp has.",
+                kind.keyword()
+            ),
             ClientError::AuthFailed(failure) => failure.hint(),
             ClientError::NeedsAnswers(_) => {
                 "The user has to answer, and this client shows no questions. Ask for totp_ref, \
@@ -231,9 +248,11 @@ impl Explain for ClientError {
                 details.0.extend(source.details().0);
                 details
             }
-            ClientError::NoCommonAlgorithm { target, ours, theirs, .. } => {
-                target_details(details, target).text("ours", ours).text("theirs", theirs)
+            ClientError::NoCommonAlgorithm(shortfall) => {
+                let details = target_details(details, &shortfall.target).text("kind", shortfall.kind.as_str());
+                details.text("ours", &shortfall.ours).text("theirs", &shortfall.theirs)
             }
+            ClientError::NoAlgorithmLeft { kind, list } => details.text("keyword", kind.keyword()).text("value", list),
             ClientError::Timeout { target, after, .. } => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day of seconds at most")]
                 let secs = after.as_secs_f64().round() as u64;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use russh::{
-    Preferred, cipher,
+    Preferred,
     client::{ChannelOpenHandle, Config, DisconnectReason, Msg, Session},
     compression,
     keys::{Algorithm, HashAlg, PublicKeyOrCertificate},
@@ -182,6 +182,8 @@ impl russh::client::Handler for ClientHandler {
     ) -> Result<(), ClientError> {
         let mut learnt = self.link.learnt();
         learnt.compression_enabled = !matches!(names.server_compression, compression::Compression::None);
+        learnt.negotiated = negotiated(names);
+        learnt.warnings = learnt.negotiated.warnings();
         learnt.server_version = shorten(String::from_utf8_lossy(session.remote_sshid()).trim());
         Ok(())
     }
@@ -202,6 +204,17 @@ impl russh::client::Handler for ClientHandler {
     }
 }
 
+fn negotiated(names: &russh::Names) -> Negotiated {
+    // AES-GCM and ChaCha20 authenticate by themselves: whatever MAC was named besides is not used.
+    let needs_mac = names.cipher.as_ref().ends_with("-ctr") || names.cipher.as_ref().ends_with("-cbc");
+    Negotiated {
+        kex: names.kex.as_ref().to_owned(),
+        host_key: names.key.to_string(),
+        cipher: names.cipher.as_ref().to_owned(),
+        mac: needs_mac.then(|| names.client_mac.as_ref().to_owned()),
+    }
+}
+
 fn cause_of(error: &ClientError) -> String {
     match error {
         ClientError::Russh(error) => match &**error {
@@ -213,58 +226,43 @@ fn cause_of(error: &ClientError) -> String {
     }
 }
 
-/// AES-GCM first: with AES hardware it takes about half the processor time of ChaCha20.
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_256_GCM,
-    cipher::AES_128_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-    cipher::AES_192_CTR,
-    cipher::AES_128_CTR,
-];
-
 /// Packets that wait for the pump of a channel. A server may send 256 KiB in each, whatever it was allowed; the
 /// channel that is kept for ending commands has no reader at all.
 const CHANNEL_QUEUE: usize = 8;
 
 /// Settings of a connection. The key algorithms that stand in known_hosts for the host are asked for
 /// first, so that a server with several keys shows the one that is known.
-pub(super) fn config(spec: &ConnectSpec, wanted: &Wanted) -> Config {
+pub(super) fn config(spec: &ConnectSpec, offer: super::algorithms::Offer, wanted: &Wanted) -> Config {
+    let (keepalive_interval, keepalive_max) = spec.algorithms.probes();
+    let gex = offer.group_sizes();
+    let known_first = |order: &mut Vec<Algorithm>| {
+        order.sort_by_key(|algorithm| !wanted.known.iter().any(|known| same_type(known, algorithm)));
+    };
     Config {
         nodelay: true,
-        keepalive_interval: Some(spec.algorithms.keepalive.interval),
-        keepalive_max: spec.algorithms.keepalive.count as usize,
+        keepalive_interval: Some(keepalive_interval),
+        keepalive_max,
+        limits: spec.algorithms.limits(),
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: Preferred {
-            key: Cow::Owned(host_key_order(&wanted.known)),
-            host_key_certificates: Cow::Owned(certificate_order(wanted)),
-            cipher: Cow::Borrowed(CIPHERS),
             compression: Cow::Borrowed(compression_order(spec.compression)),
-            ..Preferred::DEFAULT
+            ..offer.preferred(known_first, |certificates| only_useful(certificates, wanted))
         },
+        gex,
         ..Config::default()
     }
-}
-
-fn host_key_order(known: &[Algorithm]) -> Vec<Algorithm> {
-    // `ssh-rsa` is RSA with SHA-1: off.
-    let mut order: Vec<_> =
-        Preferred::DEFAULT.key.iter().filter(|a| !matches!(a, Algorithm::Rsa { hash: None })).cloned().collect();
-    order.sort_by_key(|algorithm| !known.iter().any(|k| same_type(k, algorithm)));
-    order
 }
 
 /// Certificates go before plain keys in the list of russh, so they are asked for only where they can
 /// make a difference. Those of a type that is not known would hide the key that is: they are left
 /// out, unless an authority may vouch for them.
-fn certificate_order(wanted: &Wanted) -> Vec<Algorithm> {
-    let order = host_key_order(&wanted.known);
+fn only_useful(certificates: &mut Vec<Algorithm>, wanted: &Wanted) {
     let known = |algorithm: &Algorithm| wanted.known.iter().any(|known| same_type(known, algorithm));
     match wanted.certificates {
-        Certificates::Unasked => Vec::new(),
-        Certificates::OfKnownTypes if wanted.known.is_empty() => order,
-        Certificates::OfKnownTypes => order.into_iter().filter(known).collect(),
-        Certificates::OfAllTypes => order,
+        Certificates::Unasked => certificates.clear(),
+        Certificates::OfKnownTypes if wanted.known.is_empty() => {}
+        Certificates::OfKnownTypes => certificates.retain(known),
+        Certificates::OfAllTypes => {}
     }
 }
 

@@ -49,9 +49,16 @@ pub(crate) struct Options {
     password: Option<String>,
     max_sessions: Option<usize>,
     hang_up_on_login: bool,
+    algorithms: Option<(PrivateKey, Preferred)>,
 }
 
 impl Options {
+    /// Negotiates these and nothing else, with this host key.
+    pub(crate) fn algorithms(mut self, host_key: PrivateKey, preferred: Preferred) -> Self {
+        self.algorithms = Some((host_key, preferred));
+        self
+    }
+
     /// Accepts this password too.
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -72,14 +79,15 @@ impl Options {
 
     /// Listens on a free port of 127.0.0.1.
     pub(crate) async fn start(self) -> io::Result<EmbeddedHost> {
-        let (host_key, client_key) = (random_key()?, random_key()?);
+        // Lets the client choose compression; `none` stays first in the list.
+        let by_default = (random_key()?, Preferred::COMPRESSED);
+        let ((host_key, preferred), client_key) = (self.algorithms.clone().unwrap_or(by_default), random_key()?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
         let config = Config {
             keys: vec![host_key.clone()],
-            // Lets the client choose compression; `none` stays first in the list.
-            preferred: Preferred::COMPRESSED,
+            preferred,
             auth_rejection_time: Duration::ZERO,
             inactivity_timeout: None,
             // russh waits, with the whole connection, for a channel whose queue is full. A queue
@@ -201,6 +209,7 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>, shared: Arc<Shared>) 
         return;
     }
     let (near, mut far) = tokio::io::duplex(256 * 1024);
+    let refuses_politely = shared.options.algorithms.is_some();
     let life = shared.stop.child_token();
     let connection = Connection {
         places: Arc::new(Semaphore::new(shared.options.max_sessions.unwrap_or(Semaphore::MAX_PERMITS))),
@@ -212,6 +221,11 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>, shared: Arc<Shared>) 
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut socket, &mut far) => {}
             () = life.cancelled() => {}
+        }
+        if refuses_politely {
+            // russh's last words, its offer among them, still lie in the pipe.
+            let rest = tokio::io::copy(&mut far, &mut socket);
+            let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
         }
     };
     let session = async {
