@@ -2,6 +2,7 @@
 
 mod commands;
 mod gate;
+mod route;
 mod sessions;
 mod types;
 
@@ -13,8 +14,8 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::types::{
-    Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
-    Connected, Disconnected, Health, OutputRequest, Until, Waiter,
+    ApprovedKey, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView,
+    ConnectRequest, Connected, Disconnected, Health, OutputRequest, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;
@@ -22,7 +23,7 @@ use crate::{
     config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
-        client::host_key::KnownHosts,
+        client::{host_key::KnownHosts, route::JumpPool},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
@@ -50,6 +51,8 @@ pub struct App {
     spill: Arc<SpillStore>,
     /// Shared, since its files are written under one lock.
     known_hosts: Arc<KnownHosts>,
+    /// Connections to jump hosts, shared by the sessions of a principal.
+    jumps: Arc<JumpPool>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
     tasks: TaskTracker,
     /// Fires when the process ends; nothing new is begun from then on.
@@ -76,6 +79,7 @@ impl App {
             own_port: OnceLock::new(),
             forwards: Registry::default(),
             known_hosts: Arc::new(known_hosts),
+            jumps: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),
@@ -121,6 +125,7 @@ impl App {
         let closing = open.iter().map(|session| session.close(EndReason::Shutdown));
         let ended = async {
             futures_util::future::join_all(closing).await;
+            self.jumps.shutdown().await;
             self.tasks.close();
             self.tasks.wait().await;
         };

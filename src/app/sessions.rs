@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
+use super::{App, ConnectRequest, Connected, Disconnected, gate::Act, route};
 use crate::config::vars;
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address, route::Route},
+    client::{self, ClientError, Credentials, KeyFile, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -31,11 +31,12 @@ impl App {
     /// Bad arguments, limits, and why connecting failed.
     pub async fn connect(self: &Arc<Self>, owner: &Owner, request: ConnectRequest) -> Result<Connected, Error> {
         let target = address::parse_target(&request.address, request.username.as_deref())?;
+        let hops = route::parse(request.jump.as_deref(), &target)?;
         check_label("name", request.name.as_deref())?;
         check_label("agent_id", request.agent_id.as_deref())?;
         self.check_secrets(&request)?;
         let admitted = self.admit(owner, Act::Connect(&target))?;
-        match self.connect_to(owner, request, target).await {
+        match self.connect_to(owner, request, (target, hops)).await {
             Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
             Err(error) => admitted.record(Err(error)),
         }
@@ -45,14 +46,14 @@ impl App {
         self: &Arc<Self>,
         owner: &Owner,
         request: ConnectRequest,
-        target: Target,
+        (target, hops): (Target, Vec<Target>),
     ) -> Result<Connected, Error> {
         let mut notices = Vec::new();
         let timeout = self.connect_timeout(request.timeout, &mut notices);
         let deadline = Instant::now() + timeout;
         let reuse_refused = match &request.session_id {
             None => None,
-            Some(id) => match self.reusable(owner, id, &target, timeout / 2).await {
+            Some(id) => match self.reusable(owner, id, (&target, &hops), timeout / 2).await {
                 Ok((session, reconnected)) => {
                     let connected = self.connected(&session, None, timeout, notices);
                     return Ok(Connected { reused: true, reconnected, ..connected });
@@ -63,7 +64,7 @@ impl App {
         self.check_name(owner, request.name.as_deref(), &target)?;
         let held = self.quotas.sessions.reserve(owner, Thing::Session)?;
         let session = tokio::select! {
-            opened = self.open_session(owner, request, (target, held), deadline) => opened?,
+            opened = self.open_session(owner, request, (target, hops, held), deadline) => opened?,
             // Nothing that is opened now would be closed in order.
             () = self.shutdown.cancelled() => return Err(Error::Stopping),
         };
@@ -83,13 +84,14 @@ impl App {
         self: &Arc<Self>,
         owner: &Owner,
         request: ConnectRequest,
-        (target, held): (Target, Held),
+        (target, hops, held): (Target, Vec<Target>, Held),
         deadline: Instant,
     ) -> Result<Arc<Session>, Error> {
         let timeout = deadline.saturating_duration_since(Instant::now());
         let late = ClientError::Timeout { target: target.clone(), after: timeout, last: None };
         // A key file may lie on a file system that hangs.
-        let spec = tokio::time::timeout_at(deadline, self.connect_spec(&request, target, timeout)).await;
+        let spec = self.connect_spec(owner, &request, (target, hops), timeout);
+        let spec = tokio::time::timeout_at(deadline, spec).await;
         let mut spec = spec.unwrap_or_else(|_| Err(Error::Client(Arc::new(late), 0)))?;
         let (connection, retries) = client::connect(&spec, deadline).await;
         // It stands in the file now; whoever connects again finds it there, or asks anew.
@@ -106,33 +108,6 @@ impl App {
         self.keep_session(&session)?;
         tracing::debug!(session = %session.id, host = %session.target(), retries, "connected");
         Ok(session)
-    }
-
-    async fn connect_spec(
-        &self,
-        request: &ConnectRequest,
-        target: Target,
-        timeout: Duration,
-    ) -> Result<ConnectSpec, Error> {
-        let ssh = &self.settings.ssh;
-        let credentials = self.credentials(request, &target).await?;
-        let retry = RetryPolicy {
-            max_retries: request.max_retries.unwrap_or(ssh.max_retries),
-            first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
-        };
-        let compression = request.compression.unwrap_or(ssh.compression);
-        Ok(ConnectSpec {
-            target,
-            route: Route::default(),
-            credentials,
-            retry,
-            compression,
-            known_hosts: self.known_hosts.clone(),
-            approved_key: request.approved_key.clone(),
-            timeout,
-            reconnect: ssh.reconnect,
-            max_connections: ssh.max_connections,
-        })
     }
 
     /// Judges what is said about secrets; the log masks the one that came along from here on.
@@ -153,7 +128,7 @@ impl App {
         }
     }
 
-    async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
+    pub(super) async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
         let ssh = &self.settings.ssh;
         let failed = |error| Error::Client(Arc::new(error), 0);
         let named = |name| self.settings.secrets.get(name, &target.host, target.port);
@@ -200,14 +175,15 @@ impl App {
         &self,
         owner: &Owner,
         id: &str,
-        target: &Target,
+        (target, hops): (&Target, &[Target]),
         bound: Duration,
     ) -> Result<(Arc<Session>, bool), &'static str> {
         let session = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id)).ok_or("unknown")?;
         if !session.is_open() {
             return Err("dead");
         }
-        if session.target() != target {
+        // One address may be another machine behind another jump host.
+        if session.target() != target || session.connections.hops() != hops {
             return Err("other_target");
         }
         session.touch();

@@ -12,7 +12,7 @@ use crate::{
     secret::Secret,
     ssh::{
         async_command::{Command, CommandInfo, Status},
-        client::HostKeyInfo,
+        client::{HostKeyInfo, Target},
         ids::SessionId,
         output::{Form, Found, OutputView, Pattern},
         session::SessionInfo,
@@ -26,6 +26,8 @@ pub struct ConnectRequest {
     pub address: String,
     /// Login name, unless `address` has it.
     pub username: Option<String>,
+    /// Jump hosts as `ssh -J` takes them. They are logged in to as by default: password and key are for the target.
+    pub jump: Option<String>,
     /// Password; goes before the key file.
     pub password: Option<Secret>,
     /// The same by the name of a configured secret.
@@ -48,10 +50,19 @@ pub struct ConnectRequest {
     pub retry_delay: Option<Duration>,
     /// zlib; the setting where it is none.
     pub compression: Option<Compression>,
-    /// SHA-256 fingerprint of the host key that a person approved. Never from a tool's parameters.
-    pub approved_key: Option<String>,
+    /// Host key that a person approved. Never from a tool's parameters.
+    pub approved_key: Option<ApprovedKey>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
+}
+
+/// A host key that a person approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovedKey {
+    /// Whose it is: the target, or a jump host.
+    pub of: Target,
+    /// SHA-256 fingerprint.
+    pub fingerprint: String,
 }
 
 /// What `connect` did.

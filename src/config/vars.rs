@@ -68,6 +68,8 @@ pub enum Kind {
     Token,
     /// Targets of forwards: `host:port`, separated by commas.
     Targets,
+    /// URL of a proxy. It may hold a password: never shown.
+    Proxy,
     /// A log filter.
     LogFilter,
 }
@@ -93,7 +95,7 @@ impl Var {
     /// True when the value must not appear in any message.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Token)
+        matches!(self.kind, Kind::Token | Kind::Proxy)
     }
 
     /// True when every source is taken as text, also in the TOML file.
@@ -120,6 +122,7 @@ impl fmt::Display for Kind {
             Self::Origins => f.write_str("a list such as `https://app.example.org, http://10.0.0.5:3000`"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
             Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
+            Self::Proxy => f.write_str("`socks5://[user:password@]host:port` or `http://[user:password@]host:port`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
         }
     }
@@ -309,6 +312,28 @@ mod rows {
               user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
               accepts every key.",
     };
+    pub const PROXY: Var = Var {
+        section: "ssh",
+        key: "proxy",
+        env: "SSH_PROXY",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::Proxy,
+        doc: "Proxy that SSH servers are reached through: `socks5://[user:password@]host:port` or `http://...`. It looks \
+              names up. With jump hosts it leads to the first one.",
+    };
+    pub const NO_PROXY: Var = Var {
+        section: "ssh",
+        key: "no_proxy",
+        env: "SSH_NO_PROXY",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::Targets,
+        doc: "SSH servers that are reached without the proxy: `host:port` with commas between them, as in \
+              `SSH_FORWARD_DENY`.",
+    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -362,6 +387,8 @@ pub const ALL: &[Var] = &[
     KNOWN_HOSTS_FILE,
     KEY_ROOTS,
     HOST_KEY_POLICY,
+    PROXY,
+    NO_PROXY,
     AUTH_SOCK,
     PORT,
     BIND,

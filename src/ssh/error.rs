@@ -8,6 +8,7 @@ use super::{
     client::{
         ClientError, Target,
         host_key::{HostKeyError, UnknownKey, Unrecorded},
+        route::TooManyHops,
     },
     forward::policy::Denied,
     ids::{CommandId, SessionId},
@@ -27,6 +28,10 @@ pub enum Error {
     InvalidAddress { address: String, reason: &'static str },
     #[error("invalid username {username:?}")]
     InvalidUsername { username: String },
+    #[error("hop {hop} of jump is not [user@]host[:port]: {text:?}")]
+    InvalidJump { hop: usize, text: String },
+    #[error("{0}")]
+    TooManyHops(#[from] TooManyHops),
     #[error("username is missing")]
     MissingUsername,
     #[error("address names user {in_address:?}, username says {username:?}")]
@@ -111,13 +116,19 @@ pub struct Candidate {
 }
 
 impl Error {
-    /// The host key that a person has to approve before the host can be reached.
+    /// The host key that a person has to approve before the host can be reached: whose it is, at which hop where it
+    /// is a jump host's, and the key.
     #[must_use]
-    pub fn key_to_approve(&self) -> Option<(&Target, &UnknownKey)> {
+    pub fn key_to_approve(&self) -> Option<(&Target, Option<usize>, &UnknownKey)> {
         let Error::Client(error, _) = self else { return None };
-        let ClientError::HostKey { target, source } = &**error else { return None };
+        let hop = error.hop();
+        let error = match &**error {
+            ClientError::AtHop { source, .. } => source,
+            other => other,
+        };
+        let ClientError::HostKey { target, source } = error else { return None };
         match &**source {
-            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, key)),
+            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, hop, key)),
             _ => None,
         }
     }
@@ -127,6 +138,7 @@ impl Explain for Error {
     fn code(&self) -> Code {
         match self {
             Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
+            Error::InvalidJump { .. } | Error::TooManyHops(_) => Code::InvalidArgument,
             Error::InvalidUsername { .. } => Code::InvalidUsername,
             Error::MissingUsername => Code::MissingArgument,
             Error::PassphraseWithoutKey => Code::MissingArgument,
@@ -234,6 +246,8 @@ impl Explain for Error {
             | Error::NoSuchDirectory { target, .. } => target_details(details, target),
             Error::TooLong { field, limit, .. } => details.text("argument", field).number("limit", *limit as u64),
             Error::InvalidAddress { .. } => details.text("argument", "address"),
+            Error::InvalidJump { hop, .. } => details.text("argument", "jump").number("hop", *hop as u64),
+            Error::TooManyHops(_) => details.text("argument", "jump"),
             Error::InvalidUsername { .. } | Error::MissingUsername => details.text("argument", "username"),
             Error::InvalidName { field, .. } | Error::InvalidCommand { field, .. } => details.text("argument", field),
             _ => details,
@@ -248,6 +262,10 @@ impl Error {
             Error::InvalidUsername { .. } => {
                 "Use the plain login name: letters, digits and . _ - + @ \\ $, not starting with \"-\"."
             }
+            Error::InvalidJump { .. } => {
+                "Write the hops as ssh -J takes them, the nearest first: user@host:port,host2. At most 8."
+            }
+            Error::TooManyHops(_) => "Name fewer hops; those of the first one's own configuration count too.",
             Error::MissingUsername => "Give username, or write it into address: user@host.",
             Error::ConflictingUsernames { .. } => "Name the user once.",
             Error::ConflictingSecrets => "Give password_ref alone: it keeps the password from the model.",

@@ -34,6 +34,7 @@ mod http_callers;
 mod http_limits;
 mod http_matrix;
 mod isolation;
+mod jump;
 mod key_files;
 mod known_hosts;
 mod limits;

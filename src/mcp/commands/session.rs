@@ -31,6 +31,9 @@ pub struct ConnectParams {
     pub address: String,
     /// Login name; required unless address has it
     pub username: Option<String>,
+    /// Jump hosts, as ssh -J takes them: user@host:port,host2
+    #[schemars(extend("x-trim" = true))]
+    pub jump: Option<String>,
     /// Prefer the SSH agent, key_path or password_ref: a password given here passes through the model
     #[schemars(extend("x-secret" = true))]
     pub password: Option<Password>,
@@ -139,6 +142,7 @@ fn request(params: ConnectParams) -> ConnectRequest {
     ConnectRequest {
         address: params.address,
         username: params.username,
+        jump: params.jump,
         password: params.password.map(|Password(secret)| secret),
         password_ref: params.password_ref,
         key_path: params.key_path,
