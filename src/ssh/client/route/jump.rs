@@ -68,6 +68,21 @@ struct Slot {
     shared: tokio::sync::Mutex<Option<Arc<Shared>>>,
 }
 
+/// One who waits for a connection. A place that nobody waits for any more and that has none is given up, and the
+/// credentials in it.
+struct Claim<'a> {
+    pool: &'a JumpPool,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // Its keeper knows it too, where there is a connection.
+        let is_unknown = |slot: &Arc<Slot>| Arc::ptr_eq(slot, &self.slot) && Arc::strong_count(slot) <= 2;
+        self.pool.slots().retain(|slot| !is_unknown(slot));
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     connection: Connection,
@@ -121,8 +136,6 @@ impl JumpPool {
         if let Some(slot) = slots.iter().find(|slot| slot.owner == *owner && same::server(&slot.server, server)) {
             return Some(slot.clone());
         }
-        // Nobody but this list knows one whose opening has failed.
-        slots.retain(|slot| Arc::strong_count(slot) > 1);
         if slots.len() >= MAX_SHARED || self.ended.is_cancelled() {
             return None;
         }
@@ -194,7 +207,8 @@ impl Jump {
     async fn lease(&self, reach: Reach, deadline: Instant) -> Result<(Lease, bool), ClientError> {
         let slot = if reach.shared { self.jumps.pool.slot(&self.jumps.owner, &self.server) } else { None };
         let Some(slot) = slot else { return Ok((Lease::new(self.open(reach, deadline).await?), false)) };
-        let mut kept = slot.shared.lock().await;
+        let claim = Claim { pool: &self.jumps.pool, slot };
+        let mut kept = claim.slot.shared.lock().await;
         if let Some(shared) = kept.as_ref().filter(|shared| !shared.connection.is_closed()) {
             return Ok((Lease::new(shared.clone()), true));
         }
@@ -202,7 +216,7 @@ impl Jump {
         let lease = Lease::new(shared.clone());
         *kept = Some(shared.clone());
         let pool = &self.jumps.pool;
-        pool.keepers.spawn(pool.clone().keep(slot.clone(), shared));
+        pool.keepers.spawn(pool.clone().keep(claim.slot.clone(), shared));
         Ok((lease, false))
     }
 

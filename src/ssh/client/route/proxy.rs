@@ -97,8 +97,9 @@ impl ProxyServer {
         let said = || shorten(line);
         match status {
             200..=299 => Ok(()),
-            407 if self.login.is_some() => Err(ProxyFault::LoginRefused),
-            407 => Err(ProxyFault::LoginWanted),
+            // 401 is for servers, but tinyproxy says it of a wrong password.
+            401 | 407 if self.login.is_some() => Err(ProxyFault::LoginRefused),
+            401 | 407 => Err(ProxyFault::LoginWanted),
             502..=504 => Err(ProxyFault::TargetUnreached(said())),
             400..=499 => Err(ProxyFault::Denied(said())),
             _ => Err(ProxyFault::Failed(said())),
