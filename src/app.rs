@@ -57,7 +57,7 @@ pub struct App {
     spill: Arc<SpillStore>,
     /// The files that hold for every host; a host may have others besides.
     known_hosts: KnownHosts,
-    /// Connections to jump hosts, which sessions share.
+    /// Connections to jump hosts, shared by the sessions of a principal.
     jumps: Arc<JumpPool>,
     /// Which key was taken where.
     worked_keys: Arc<WorkedKeys>,
@@ -134,6 +134,7 @@ impl App {
         let closing = open.iter().map(|session| session.close(EndReason::Shutdown));
         let ended = async {
             futures_util::future::join_all(closing).await;
+            self.jumps.shutdown().await;
             self.tasks.close();
             self.tasks.wait().await;
         };

@@ -71,6 +71,10 @@ pub struct SshSettings {
     pub limits: Limits,
     /// Where forwards may lead.
     pub forward: ForwardSettings,
+    /// Proxy to SSH servers.
+    pub proxy: Option<ProxyServer>,
+    /// SSH servers that are reached without it.
+    pub no_proxy: Vec<TargetPattern>,
     /// Socket of the SSH agent (`SSH_AUTH_SOCK`).
     pub agent_socket: Option<PathBuf>,
     /// Home directory: `~` in key paths, `~/.ssh/known_hosts`.
@@ -197,6 +201,9 @@ impl Settings {
             secrets: secrets::read(&mut layers),
             log_filter: log_filter(&mut layers),
         };
+        if let Some(login) = settings.ssh.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()) {
+            settings.secrets.live.watch(&login.1);
+        }
         settings.http.tokens.iter().for_each(|token| settings.secrets.live.watch(&token.token));
         if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
     }
@@ -226,6 +233,8 @@ impl SshSettings {
                 allow: layers.targets(&vars::FORWARD_ALLOW),
                 deny: layers.targets(&vars::FORWARD_DENY).unwrap_or_default(),
             },
+            proxy: layers.proxy(&vars::PROXY),
+            no_proxy: layers.targets(&vars::NO_PROXY).unwrap_or_default(),
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),

@@ -52,6 +52,8 @@ codes! {
     ConnectTimeout => "connect_timeout",
     Unreachable => "unreachable",
     ConnectionLost => "connection_lost",
+    ProxyFailed => "proxy_failed",
+    ProxyAuthFailed => "proxy_auth_failed",
     NotSsh => "not_ssh",
     NoCommonAlgorithm => "no_common_algorithm",
     HostKeyChanged => "host_key_changed",

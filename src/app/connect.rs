@@ -124,7 +124,7 @@ impl App {
         for hop in &plan.hops {
             hops.push(self.spec_of(hop, request, Role::Hop, timeout).await?);
         }
-        let first = self.first_route(&plan.hops.first().unwrap_or(&plan.end).resolved);
+        let first = self.first_route(plan.hops.first().unwrap_or(&plan.end));
         let route = match hops.first_mut() {
             None => first,
             Some(nearest) => {
@@ -145,7 +145,7 @@ impl App {
     ) -> Result<ConnectSpec, Error> {
         let (ssh, Step { target, resolved, .. }) = (&self.settings.ssh, step);
         let of_end = (role == Role::End).then_some(request);
-        let approved = request.approved_keys.iter().find(|approved| approved.target == *target);
+        let approved = request.approved_key.as_ref().filter(|approved| approved.of == *target);
         Ok(ConnectSpec {
             target: target.clone(),
             route: Route::default(),
@@ -251,18 +251,20 @@ enum Role {
 
 /// A host, port and user, and the way to it: behind another jump host the same address is another machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Where {
+pub(super) struct Where {
     target: Target,
+    hops: Vec<Target>,
     way: String,
 }
 
 impl Where {
-    fn of(plan: &Plan) -> Self {
-        Self { target: plan.end.target.clone(), way: plan.way() }
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self { target: plan.end.target.clone(), hops: plan.hop_targets(), way: plan.way() }
     }
 
-    fn of_session(session: &Session) -> Self {
-        Self { target: session.target().clone(), way: session.choices.way.clone() }
+    pub(super) fn of_session(session: &Session) -> Self {
+        let (target, hops) = (session.target().clone(), session.connections.hops().to_vec());
+        Self { target, hops, way: session.choices.way.clone() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     App,
+    connect::Where,
     plan::{self, Plan, Reader, ResolvedRow},
 };
 use crate::ssh::{
@@ -124,12 +125,9 @@ impl App {
     }
 
     fn host_row(&self, owner: &Owner, plan: &Plan) -> HostRow {
-        let way = plan.way();
+        let place = Where::of(plan);
         let open = self.sessions.list(|session: &Session| {
-            session.is_open()
-                && session.owner == *owner
-                && *session.target() == plan.end.target
-                && session.choices.way == way
+            session.is_open() && session.owner == *owner && Where::of_session(session) == place
         });
         HostRow {
             alias: plan.end.alias.clone(),

@@ -4,7 +4,7 @@
 mod read;
 mod said;
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::{
         client::{
             ClientError, Environment, RetryPolicy, Target, address,
             host_key::KnownHosts,
-            route::{AddressFamily, Dial, ProxyCommand, Route},
+            route::{AddressFamily, Dial, ProxyCommand, Route, hops},
         },
         ssh_config::{self, Origin, Proxy, Resolved, Setting, StrictHostKeyChecking},
     },
@@ -40,17 +40,20 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// What two sessions to one target must share to be sessions to one machine: the same address behind another jump
-    /// host is another one.
+    /// What two sessions to one target through the same jump hosts must share besides to be sessions to one machine.
     pub(super) fn way(&self) -> String {
         let first = self.hops.first().unwrap_or(&self.end);
         let command = match &first.resolved.proxy.value {
             Proxy::Command { command, .. } => command.as_str(),
             Proxy::Direct | Proxy::Jump(_) => "",
         };
-        let hops: Vec<_> = self.hops.iter().map(|hop| hop.target.to_string()).collect();
         let alias = self.end.resolved.host_key_alias.as_ref().map_or("", |alias| &alias.value);
-        format!("{}\0{command}\0{alias}", hops.join(","))
+        format!("{command}\0{alias}")
+    }
+
+    /// Who is reached on the way, the nearest first.
+    pub(super) fn hop_targets(&self) -> Vec<Target> {
+        self.hops.iter().map(|hop| hop.target.clone()).collect()
     }
 }
 
@@ -64,6 +67,8 @@ impl App {
             username: asked.username.clone().unwrap_or_default(),
         };
         let left = deadline.saturating_duration_since(Instant::now());
+        // Told in the words of the parameter, hop by hop.
+        request.jump.as_deref().map(hops::parse).transpose()?;
         let (reader, jump) = (Reader::new(&self.settings.ssh, left), request.jump.clone());
         let reading = tokio::task::spawn_blocking(move || reader.plan(&asked, jump));
         match tokio::time::timeout_at(deadline, reading).await {
@@ -94,7 +99,8 @@ impl App {
     }
 
     /// The way to the first host that is dialled.
-    pub(super) fn first_route(&self, resolved: &Resolved) -> Route {
+    pub(super) fn first_route(&self, step: &Step) -> Route {
+        let Step { target, resolved, .. } = step;
         if let Proxy::Command { command, .. } = &resolved.proxy.value {
             let variables = self.settings.ssh.config.account.variables.clone();
             let environment = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -106,7 +112,14 @@ impl App {
             ssh_config::AddressFamily::Inet6 => AddressFamily::Inet6,
         };
         let bind = resolved.bind_address.as_ref().map(|bind| bind.value.clone());
-        Route::Direct(Dial { family, bind, tcp_keepalive: resolved.tcp_keep_alive.value })
+        let dial = Dial { family, bind, tcp_keepalive: resolved.tcp_keep_alive.value };
+        let ssh = &self.settings.ssh;
+        let address: Option<IpAddr> = target.host.parse().ok();
+        let excepted = ssh.no_proxy.iter().any(|pattern| pattern.matches(&target.host, address, target.port));
+        match &ssh.proxy {
+            Some(proxy) if !excepted => Route::Proxy(proxy.clone(), dial),
+            _ => Route::Direct(dial),
+        }
     }
 
     pub(super) fn compression(&self, request: Option<&ConnectRequest>, resolved: &Resolved) -> Compression {

@@ -27,7 +27,7 @@ pub struct ConnectRequest {
     pub address: String,
     /// Login name, unless `address` has it.
     pub username: Option<String>,
-    /// Jump hosts as `ssh -J` takes them: `[user@]host[:port]`, with commas between them.
+    /// Jump hosts as `ssh -J` takes them. They are logged in to as by default: password and key are for the target.
     pub jump: Option<String>,
     /// Password; goes before the key file.
     pub password: Option<Secret>,
@@ -53,19 +53,19 @@ pub struct ConnectRequest {
     pub retry_delay: Option<Duration>,
     /// zlib; the setting where it is none.
     pub compression: Option<Compression>,
-    /// Host keys that a person approved. Never from a tool's parameters.
-    pub approved_keys: Vec<ApprovedKey>,
+    /// Host key that a person approved. Never from a tool's parameters.
+    pub approved_key: Option<ApprovedKey>,
     /// What a person typed when this was tried before. Never from a tool's parameters.
     pub answers: Vec<Answered>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
 }
 
-/// A host key that a person approved for one host.
+/// A host key that a person approved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovedKey {
-    /// The host.
-    pub target: Target,
+    /// Whose it is: the target, or a jump host.
+    pub of: Target,
     /// SHA-256 fingerprint.
     pub fingerprint: String,
 }

@@ -72,6 +72,8 @@ pub enum Kind {
     Targets,
     /// Hosts with or without a port, separated by commas; never all of them.
     SomeHosts,
+    /// URL of a proxy. It may hold a password: never shown.
+    Proxy,
     /// A log filter.
     LogFilter,
 }
@@ -97,7 +99,7 @@ impl Var {
     /// True when the value must not appear in any message.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Token)
+        matches!(self.kind, Kind::Token | Kind::Proxy)
     }
 
     /// True when every source is taken as text, also in the TOML file.
@@ -128,6 +130,7 @@ impl fmt::Display for Kind {
             Self::SomeHosts => {
                 f.write_str("a list of hosts such as `old-switch, *.lab.internal, 10.9.0.0/16:2222`, but not all hosts")
             }
+            Self::Proxy => f.write_str("`socks5://[user:password@]host:port` or `http://[user:password@]host:port`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
         }
     }
@@ -330,6 +333,28 @@ mod rows {
         doc: "Hosts that may negotiate weak algorithms too (SHA-1, CBC, `ssh-rsa`), where they know nothing better; \
               the answer then warns. Names may hold `*`.",
     };
+    pub const PROXY: Var = Var {
+        section: "ssh",
+        key: "proxy",
+        env: "SSH_PROXY",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::Proxy,
+        doc: "Proxy that SSH servers are reached through: `socks5://[user:password@]host:port` or `http://...`. It looks \
+              names up. With jump hosts it leads to the first one.",
+    };
+    pub const NO_PROXY: Var = Var {
+        section: "ssh",
+        key: "no_proxy",
+        env: "SSH_NO_PROXY",
+        option: None,
+        default: DefaultValue::Absent,
+        unit: None,
+        kind: Kind::Targets,
+        doc: "SSH servers that are reached without the proxy: `host:port` with commas between them, as in \
+              `SSH_FORWARD_DENY`.",
+    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -384,6 +409,8 @@ pub const ALL: &[Var] = &[
     KEY_ROOTS,
     HOST_KEY_POLICY,
     LEGACY_HOSTS,
+    PROXY,
+    NO_PROXY,
     AUTH_SOCK,
     CONFIG_FILE,
     CONFIG_EXEC,

@@ -35,6 +35,8 @@ pub enum Error {
     SshConfig(Box<SshConfigError>),
     #[error("the ssh configuration refuses this connection ({0})")]
     RefusedByConfig(String),
+    #[error("hop {hop} of jump is not [user@]host[:port]: {text:?}")]
+    InvalidJump { hop: usize, text: String },
     #[error("{0}")]
     TooManyHops(#[from] TooManyHops),
     #[error("username is missing")]
@@ -127,13 +129,19 @@ impl From<SshConfigError> for Error {
 }
 
 impl Error {
-    /// The host key that a person has to approve before the host can be reached.
+    /// The host key that a person has to approve before the host can be reached: whose it is, at which hop where it
+    /// is a jump host's, and the key.
     #[must_use]
-    pub fn key_to_approve(&self) -> Option<(&Target, &UnknownKey)> {
+    pub fn key_to_approve(&self) -> Option<(&Target, Option<usize>, &UnknownKey)> {
         let Error::Client(error, _) = self else { return None };
-        let ClientError::HostKey { target, source } = &**error else { return None };
+        let hop = error.hop();
+        let error = match &**error {
+            ClientError::AtHop { source, .. } => source,
+            other => other,
+        };
+        let ClientError::HostKey { target, source } = error else { return None };
         match &**source {
-            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, key)),
+            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, hop, key)),
             _ => None,
         }
     }
@@ -145,7 +153,8 @@ impl Explain for Error {
             Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
             Error::NearAlias { .. } => Code::InvalidAddress,
             Error::SshConfig(error) => error.code(),
-            Error::RefusedByConfig(_) | Error::TooManyHops(_) => Code::SshConfigInvalid,
+            Error::RefusedByConfig(_) => Code::SshConfigInvalid,
+            Error::InvalidJump { .. } | Error::TooManyHops(_) => Code::InvalidArgument,
             Error::InvalidUsername { .. } => Code::InvalidUsername,
             Error::MissingUsername => Code::MissingArgument,
             Error::PassphraseWithoutKey => Code::MissingArgument,
@@ -263,6 +272,8 @@ impl Explain for Error {
                 details.text("argument", "address").with("candidates", Detail::Texts(candidates.clone()))
             }
             Error::SshConfig(error) => error.details(),
+            Error::InvalidJump { hop, .. } => details.text("argument", "jump").number("hop", *hop as u64),
+            Error::TooManyHops(_) => details.text("argument", "jump"),
             Error::InvalidUsername { .. } | Error::MissingUsername => details.text("argument", "username"),
             Error::InvalidName { field, .. } | Error::InvalidCommand { field, .. } => details.text("argument", field),
             _ => details,
@@ -277,9 +288,12 @@ impl Error {
             Error::InvalidUsername { .. } => {
                 "Use the plain login name: letters, digits and . _ - + @ \\ $, not starting with \"-\"."
             }
+            Error::InvalidJump { .. } => {
+                "Write the hops as ssh -J takes them, the nearest first: user@host:port,host2. At most 8."
+            }
+            Error::TooManyHops(_) => "Name fewer hops; those of the first one's own configuration count too.",
             Error::MissingUsername => "Give username, or write it into address: user@host.",
             Error::RefusedByConfig(_) => "Nothing was connected. Tell the user what their ssh configuration says.",
-            Error::TooManyHops(_) => "Name fewer jump hosts.",
             Error::ConflictingUsernames { .. } => "Name the user once.",
             Error::ConflictingSecrets => "Give password_ref alone: it keeps the password from the model.",
             Error::PassphraseWithoutKey => "Name the encrypted key file in key_path.",

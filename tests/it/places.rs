@@ -302,6 +302,7 @@ async fn further_connections_are_closed_when_nothing_has_used_them_for_a_while()
 
 fn connect_request(sshd: &Sshd) -> ConnectRequest {
     ConnectRequest {
+        jump: None,
         address: format!("127.0.0.1:{}", sshd.port()),
         username: Some(sshd.user().name.clone()),
         password: None,
@@ -317,8 +318,7 @@ fn connect_request(sshd: &Sshd) -> ConnectRequest {
         max_retries: None,
         retry_delay: None,
         compression: None,
-        approved_keys: Vec::new(),
-        jump: None,
+        approved_key: None,
         session_id: None,
     }
 }

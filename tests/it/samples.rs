@@ -21,6 +21,8 @@ const EVERYTHING: Share = Share { own: usize::MAX, total: usize::MAX };
 pub(crate) fn settings() -> Settings {
     Settings {
         ssh: SshSettings {
+            proxy: None,
+            no_proxy: Vec::new(),
             host_key_policy: ssh_mcp::config::HostKeyPolicy::AcceptNew,
             connect_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(180),

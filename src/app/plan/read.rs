@@ -13,7 +13,7 @@ use crate::{
             route::{MAX_HOPS, TooManyHops},
         },
         ssh_config::{
-            Exec, Given, Hop, Local, NoProbe, Origin, Places, Probe, Proxy, Resolved, ShellProbe, SshConfig,
+            Exec, Given, Hop, Local, NoProbe, Origin, Places, Probe, Proxy, Resolved, Setting, ShellProbe, SshConfig,
             SshConfigError,
         },
     },
@@ -80,14 +80,14 @@ impl Reader {
         if end.resolved.user.origin == Origin::Default && !spoken_of {
             return Err(Error::MissingUsername);
         }
-        let hops = hops(&config, &end.resolved, 0, &probe)?;
+        let hops = hops(&config, &end, 0, &probe)?;
         Ok(Plan { end, hops })
     }
 
     /// What an alias means, without running or looking up anything: for lists.
     pub(in crate::app) fn glance(&self, config: &SshConfig, alias: &str) -> Result<Plan, Error> {
         let end = step(config, alias, &Given::default(), &NoProbe)?;
-        let hops = hops(config, &end.resolved, 0, &NoProbe)?;
+        let hops = hops(config, &end, 0, &NoProbe)?;
         Ok(Plan { end, hops })
     }
 
@@ -108,21 +108,27 @@ fn step(config: &SshConfig, alias: &str, given: &Given, probe: &dyn Probe) -> Re
 
 /// The jump hosts, the nearest first: each is reached through those before it, the first as its own configuration
 /// says, just as `ssh -J` has it.
-fn hops(config: &SshConfig, resolved: &Resolved, behind: usize, probe: &dyn Probe) -> Result<Vec<Step>, Error> {
-    let Proxy::Jump(jump) = &resolved.proxy.value else { return Ok(Vec::new()) };
+fn hops(config: &SshConfig, to: &Step, behind: usize, probe: &dyn Probe) -> Result<Vec<Step>, Error> {
+    let Setting { value: Proxy::Jump(jump), origin } = &to.resolved.proxy else { return Ok(Vec::new()) };
     let Some((last, before)) = jump.split_last() else { return Ok(Vec::new()) };
     if behind == MAX_HOPS {
         return Err(TooManyHops { count: behind + jump.len() }.into());
     }
-    if resolved.proxy.origin == Origin::Given {
+    let by_call = *origin == Origin::Given;
+    if by_call {
         refuse_near(config, &last.host)?;
     }
     let texts: Vec<_> = before.iter().map(Hop::text).collect();
     let through = (!texts.is_empty()).then(|| texts.join(","));
-    let given = Given { user: last.user.clone(), port: last.port, jump: through };
-    let step = step(config, &last.host, &given, probe)?;
-    let mut all = hops(config, &step.resolved, behind + 1, probe)?;
-    all.push(step);
+    let mut given = Given { user: last.user.clone(), port: last.port, jump: through };
+    let mut hop = step(config, &last.host, &given, probe)?;
+    // The caller knows one user name; ssh would take that of the local user.
+    if by_call && hop.resolved.user.origin == Origin::Default && !config.speaks_of(&last.host) {
+        given.user = Some(to.target.username.clone());
+        hop = step(config, &last.host, &given, probe)?;
+    }
+    let mut all = hops(config, &hop, behind + 1, probe)?;
+    all.push(hop);
     Ok(all)
 }
 

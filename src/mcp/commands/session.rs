@@ -187,7 +187,7 @@ fn request(params: ConnectParams) -> ConnectRequest {
         max_retries: params.max_retries,
         retry_delay: params.retry_delay_ms.map(Duration::from_millis),
         compression: params.compress.map(|on| if on { Compression::On } else { Compression::Off }),
-        approved_keys: Vec::new(),
+        approved_key: None,
         jump: params.jump,
         session_id: params.session_id,
     }

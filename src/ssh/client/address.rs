@@ -94,7 +94,7 @@ fn choose_username(in_address: Option<&str>, given: Option<&str>) -> Result<Opti
     }
 }
 
-fn check_username(name: &str) -> Result<String, Error> {
+pub(super) fn check_username(name: &str) -> Result<String, Error> {
     // Unicode counts some characters that nobody sees as letters, such as U+3164.
     let allowed = |c: char| c.is_alphanumeric() && !acts_or_hides(c) || "._-+@\\$".contains(c);
     if name.is_empty() || name.len() > MAX_USERNAME_BYTES || name.starts_with('-') || !name.chars().all(allowed) {
@@ -131,6 +131,11 @@ fn parse_host_port<'a>(address: &str, text: &'a str) -> Result<(&'a str, Option<
 fn parse_port(text: &str) -> Option<u16> {
     // `parse` alone would take "+22".
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten().filter(|port| *port != 0)
+}
+
+/// Whether it is a name or an address, IPv6 without brackets.
+pub(super) fn is_host(host: &str) -> bool {
+    check_host(host) || check_v6(host)
 }
 
 fn check_host(host: &str) -> bool {

@@ -10,6 +10,7 @@ use super::{
     host_key::HostKeyError,
     key_file::KeyFileError,
     login::{AuthFailure, NeedsAnswers},
+    route::RouteError,
 };
 use russh::AlgorithmKind;
 
@@ -52,6 +53,10 @@ pub enum ClientError {
     AgentEmpty,
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    #[error("cannot connect to {target}: {source}")]
+    Route { target: Target, source: Box<RouteError> },
+    #[error("at hop {hop} of the way: {source}")]
+    AtHop { hop: usize, source: Box<ClientError> },
     #[error("SSH protocol error: {0}")]
     Protocol(String),
     /// As russh reports it; the end of the handshake turns it into one of the others.
@@ -78,6 +83,8 @@ impl ClientError {
             ClientError::Resolve { temporary, .. } => *temporary,
             ClientError::Io { source, .. } => is_transient_io(source),
             ClientError::Timeout { .. } | ClientError::Lost { .. } => true,
+            ClientError::Route { source, .. } => source.is_transient(),
+            ClientError::AtHop { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -86,6 +93,9 @@ impl ClientError {
     /// does by itself can mend it.
     #[must_use]
     pub fn is_final(&self) -> bool {
+        if let ClientError::AtHop { source, .. } = self {
+            return source.is_final();
+        }
         matches!(
             self,
             ClientError::AuthFailed(_)
@@ -100,6 +110,29 @@ impl ClientError {
                 | ClientError::AgentEmpty
                 | ClientError::Key(_)
         )
+    }
+
+    /// The failure of a jump host on the way, counted from here. One that is nearer stays what it is.
+    pub(super) fn at_hop(self, hop: usize) -> Self {
+        match self {
+            ClientError::AtHop { .. } => self,
+            source => ClientError::AtHop { hop, source: Box::new(source) },
+        }
+    }
+
+    /// The jump host that failed, counted from 1; none where it is the server itself.
+    #[must_use]
+    pub fn hop(&self) -> Option<usize> {
+        match self {
+            ClientError::AtHop { hop, .. } => Some(*hop),
+            ClientError::Timeout { last: Some(last), .. } => last.hop(),
+            _ => None,
+        }
+    }
+
+    /// Whether the stream ended, or was never one of SSH.
+    pub(super) const fn is_loss(&self) -> bool {
+        matches!(self, ClientError::Lost { .. } | ClientError::Io { .. } | ClientError::NotSsh { .. })
     }
 
     /// Gives a failure of the handshake its meaning.
@@ -190,6 +223,8 @@ impl Explain for ClientError {
             ClientError::AgentUnavailable { .. } => Code::AgentUnavailable,
             ClientError::AgentEmpty => Code::AgentEmpty,
             ClientError::Key(error) => error.code(),
+            ClientError::Route { source, .. } => source.code(),
+            ClientError::AtHop { source, .. } => source.code(),
             ClientError::Protocol(_) | ClientError::Russh(_) => Code::ConnectionLost,
         }
     }
@@ -198,6 +233,8 @@ impl Explain for ClientError {
         Some(match self {
             ClientError::HostKey { source, .. } => return source.hint(),
             ClientError::Key(error) => return error.hint(),
+            ClientError::Route { source, .. } => return source.hint(),
+            ClientError::AtHop { source, .. } => return source.hint(),
             ClientError::Resolve { .. } => "Check the host name with the user; an IP address works too.".into(),
             ClientError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 "Nothing listens there: check host and port, and that sshd runs.".into()
@@ -253,7 +290,21 @@ impl Explain for ClientError {
                 details.text("ours", &shortfall.ours).text("theirs", &shortfall.theirs)
             }
             ClientError::NoAlgorithmLeft { kind, list } => details.text("keyword", kind.keyword()).text("value", list),
+            ClientError::Route { target, source } => {
+                let mut details = target_details(details, target);
+                details.0.extend(source.details().0);
+                details
+            }
+            ClientError::AtHop { hop, source } => {
+                let mut details = details.number("hop", *hop as u64);
+                details.0.extend(source.details().0);
+                details
+            }
             ClientError::Timeout { target, after, .. } => {
+                let details = match self.hop() {
+                    Some(hop) => details.number("hop", hop as u64),
+                    None => details,
+                };
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day of seconds at most")]
                 let secs = after.as_secs_f64().round() as u64;
                 target_details(details, target).number("timeout_secs", secs)
@@ -270,7 +321,7 @@ impl Explain for ClientError {
     }
 }
 
-fn io_code(kind: io::ErrorKind) -> Code {
+pub(super) fn io_code(kind: io::ErrorKind) -> Code {
     use io::ErrorKind as K;
     match kind {
         K::ConnectionRefused => Code::ConnectRefused,

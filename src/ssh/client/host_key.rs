@@ -27,7 +27,7 @@ const SYSTEM_FILE: &str = "/etc/ssh/ssh_known_hosts";
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The known_hosts files that decide, and what becomes of a key that they do not speak of.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct KnownHosts {
     own: Option<PathBuf>,
     others: Vec<PathBuf>,

@@ -83,6 +83,12 @@ impl Credentials {
         self.answers.clear();
     }
 
+    /// Whether both would log in alike: with the same keys by their files, the same agent and the same secrets.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let asked = |credentials: &Self| credentials.answers.iter().map(|a| a.asked.clone()).collect::<Vec<_>>();
+        self.prepared.plan.is_same(&other.prepared.plan) && asked(self) == asked(other)
+    }
+
     fn password(&self) -> Option<&Secret> {
         self.prepared.plan.password.as_ref()
     }

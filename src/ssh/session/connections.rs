@@ -26,7 +26,7 @@ pub(crate) use self::pool::Place;
 use self::pool::{Next, Pool, Pooled, Refusal};
 use crate::ssh::{
     Error,
-    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target},
+    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target, route::Reach},
 };
 
 /// How long a server may take to open a channel before it is asked for a sign of life.
@@ -43,6 +43,8 @@ const STOP_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Connections {
     target: Target,
+    /// Jump hosts before it, nearest first.
+    hops: Vec<Target>,
     /// Gone once the session is closed, and the credentials with it.
     spec: Mutex<Option<Arc<ConnectSpec>>>,
     pool: Pool,
@@ -67,6 +69,7 @@ impl Connections {
     pub(crate) fn new(spec: ConnectSpec, first: Connection) -> Self {
         Self {
             target: spec.target.clone(),
+            hops: spec.route.targets(),
             reconnects: spec.reconnect,
             pool: Pool::new(first, spec.max_connections),
             spec: Mutex::new(Some(Arc::new(spec))),
@@ -78,6 +81,10 @@ impl Connections {
 
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    pub(crate) fn hops(&self) -> &[Target] {
+        &self.hops
     }
 
     /// Waits until the session cannot go on: a reconnect was refused for good, or the connection was
@@ -242,7 +249,8 @@ impl Connections {
             return Err(Error::Client(refused, 0));
         }
         let peer = if anew { None } else { self.pool.peer() };
-        let (dialled, retries) = client::connect_to(&spec, peer, Instant::now() + spec.timeout).await;
+        let (dialled, retries) =
+            client::connect_to(&spec, Reach { peer, shared: true }, Instant::now() + spec.timeout).await;
         match dialled {
             // The session was closed meanwhile: nobody would ever close this one.
             Ok(_) if self.spec().is_none() => Err(self.lost()),
@@ -272,10 +280,15 @@ impl Connections {
         }
     }
 
-    /// Opens a connection that is not shared.
+    /// Opens a connection that shares nothing with others, jump hosts included: its reader may be slow.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<Connection, Error> {
+        self.dial_reaching(false, deadline).await
+    }
+
+    async fn dial_reaching(&self, shared: bool, deadline: Instant) -> Result<Connection, Error> {
         let Some(spec) = self.spec() else { return Err(self.lost()) };
-        let (connection, retries) = client::connect_to(&spec, self.pool.peer(), deadline).await;
+        let reach = Reach { peer: self.pool.peer(), shared };
+        let (connection, retries) = client::connect_to(&spec, reach, deadline).await;
         connection.map_err(|error| Error::Client(Arc::new(error), retries))
     }
 
@@ -300,7 +313,7 @@ impl Connections {
                 return Some((channel, Some(place.opened())));
             }
         }
-        let connection = self.dial(Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
+        let connection = self.dial_reaching(true, Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
         // A session that was closed meanwhile would never close it.
         self.spec()?;
         let place = self.pool.add(connection);

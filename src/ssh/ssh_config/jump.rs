@@ -51,7 +51,7 @@ fn spec(text: &str) -> &str {
 }
 
 impl Hop {
-    fn parse(text: &str) -> Option<Self> {
+    pub(in crate::ssh) fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("ssh://") {
             Some(uri) => Self::parse_uri(uri),
             None => Self::parse_plain(text),

@@ -153,6 +153,39 @@ impl LoginPlan {
         }
     }
 
+    /// Whether both say the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one cannot be forgotten here.
+        let Self {
+            methods,
+            agent,
+            identities,
+            certificates,
+            identities_only,
+            password,
+            totp,
+            answers: _,
+            public_key_algorithms,
+            worked: _,
+        } = self;
+        let alike = |(a, b): (&Identity, &Identity)| {
+            a.given == b.given
+                && a.file.path == b.file.path
+                && a.file.home == b.file.home
+                && a.file.roots == b.file.roots
+                && same_secret(&a.file.passphrase, &b.file.passphrase)
+        };
+        *methods == other.methods
+            && *agent == other.agent
+            && identities.len() == other.identities.len()
+            && identities.iter().zip(&other.identities).all(alike)
+            && *certificates == other.certificates
+            && *identities_only == other.identities_only
+            && same_secret(password, &other.password)
+            && same_secret(totp, &other.totp)
+            && *public_key_algorithms == other.public_key_algorithms
+    }
+
     /// The key files that ssh tries where none is named, in its order. A security key in a file needs its library:
     /// those come by the agent alone.
     #[must_use]
@@ -167,6 +200,10 @@ impl LoginPlan {
         let names = ["id_rsa", "id_ecdsa", "id_ed25519"];
         names.map(|name| Identity { file: file(name), given: Given::ByDefault }).to_vec()
     }
+}
+
+fn same_secret(a: &Option<Secret>, b: &Option<Secret>) -> bool {
+    a.as_ref().map(Secret::expose) == b.as_ref().map(Secret::expose)
 }
 
 impl fmt::Debug for LoginPlan {

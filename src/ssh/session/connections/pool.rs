@@ -136,7 +136,7 @@ impl State {
 impl Pool {
     pub(super) fn new(first: Connection, max_connections: usize) -> Self {
         let state = State {
-            peer: Some(first.peer),
+            peer: first.peer,
             open: Vec::new(),
             limit: ASSUMED_LIMIT,
             dialling: 0,
@@ -204,7 +204,7 @@ impl Pool {
     /// Adds a connection; gives its first place.
     pub(super) fn add(&self, connection: Connection) -> Place {
         let mut state = self.state();
-        state.peer = Some(connection.peer);
+        state.peer = connection.peer;
         let pooled = Pooled::new(connection);
         state.open.push(pooled.clone());
         self.place(&pooled)
