@@ -17,6 +17,7 @@ use russh::client::Handle;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::key_file::KeyFileError;
 pub use self::{error::ClientError, key_file::KeyFile, login::Credentials, retry::RetryPolicy};
 use self::{
     handler::{ClientHandler, LinkState},
