@@ -20,12 +20,12 @@ use std::{
 };
 
 use russh::{
-    Channel, ChannelId, ChannelOpenFailure, Preferred,
+    Channel, ChannelId, ChannelOpenFailure, MethodKind, Preferred,
     keys::{
         HashAlg, PrivateKey, PublicKey,
         ssh_key::{LineEnding, private::Ed25519Keypair},
     },
-    server::{self, Auth, ChannelOpenHandle, Config, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
+    server::{self, Auth, ChannelOpenHandle, Config, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,10 +37,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 // The demo includes this file by its path; plain `mod` lines would then be looked up elsewhere.
 #[path = "embedded_host/exec.rs"]
 mod exec;
+#[path = "embedded_host/factors.rs"]
+mod factors;
 #[path = "embedded_host/forward.rs"]
 mod forward;
 
 use exec::SessionChannel;
+pub(crate) use factors::{Ask, Factors};
+use factors::Passed;
 use forward::forward;
 
 /// What a host accepts; by default its random key only, and any number of sessions.
@@ -49,9 +53,16 @@ pub(crate) struct Options {
     password: Option<String>,
     max_sessions: Option<usize>,
     hang_up_on_login: bool,
+    factors: Factors,
 }
 
 impl Options {
+    /// Wants these factors.
+    pub(crate) fn factors(mut self, factors: Factors) -> Self {
+        self.factors = factors;
+        self
+    }
+
     /// Accepts this password too.
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -85,6 +96,7 @@ impl Options {
             // russh waits, with the whole connection, for a channel whose queue is full. A queue
             // that never fills costs nothing until it is used.
             channel_buffer_size: 1 << 20,
+            methods: self.factors.methods().unwrap_or(Config::default().methods),
             ..Config::default()
         };
         let shared = Arc::new(Shared {
@@ -207,6 +219,7 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>, shared: Arc<Shared>) 
         shared,
         life: life.clone(),
         forwards: HashMap::new(),
+        passed: Passed::default(),
     };
     let relay = async move {
         tokio::select! {
@@ -232,9 +245,14 @@ struct Connection {
     life: CancellationToken,
     /// Cancelled when the client closes the channel of a forward.
     forwards: HashMap<ChannelId, CancellationToken>,
+    passed: Passed,
 }
 
 impl Connection {
+    fn judge(&mut self, right: bool, method: MethodKind) -> Auth {
+        if right { self.shared.options.factors.pass(&mut self.passed, method) } else { Auth::reject() }
+    }
+
     /// Where the options say so: closes the socket, and never returns.
     async fn hang_up(&self) {
         if self.shared.options.hang_up_on_login {
@@ -256,7 +274,21 @@ impl server::Handler for Connection {
     async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
         self.hang_up().await;
-        Ok(verdict(self.shared.options.password.as_deref() == Some(password)))
+        let right = self.shared.options.password.as_deref() == Some(password);
+        Ok(self.judge(right, MethodKind::Password))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(self.shared.options.factors.answered(&mut self.passed, response))
+    }
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.shared.options.factors.banner.clone())
     }
 
     async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
@@ -270,7 +302,8 @@ impl server::Handler for Connection {
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
         self.hang_up().await;
-        Ok(verdict(key.public_key.key_data() == self.shared.client_key.key_data()))
+        let right = key.public_key.key_data() == self.shared.client_key.key_data();
+        Ok(self.judge(right, MethodKind::PublicKey))
     }
 
     async fn channel_open_session(
