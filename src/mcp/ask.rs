@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use self::replay::Given;
-pub use self::replay::{Returned, Seals};
 pub(super) use self::replay::{Retry, Suspended};
+pub use self::replay::{Returned, Seals};
 use crate::secret::Secret;
 
 /// How long a person may think, where the protocol leaves it to us. In mid-call the answer limit is

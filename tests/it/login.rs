@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    embedded_host::{Factors, Options},
+    embedded_host::{Options, factors::Factors},
     home::{Home, by_key, with},
     mcp_client::{Does, Human, McpClient},
     openssh::{Agent, KeyFormat, KeyType, Sshd, ssh_keygen_with_passphrase},

@@ -8,7 +8,10 @@ use russh::MethodKind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    embedded_host::{Ask, EmbeddedHost, Factors, Options},
+    embedded_host::{
+        EmbeddedHost, Options,
+        factors::{Ask, Factors},
+    },
     home::{Home, with},
     mcp_client::{Does, HttpServer, Human, McpClient, RawStdio},
 };
@@ -85,7 +88,12 @@ async fn without_an_answer_the_login_ends_and_says_why() {
         ] {
             let client = client(&home, &human, newer).await;
             let answer = client.call_and_answer("ssh_connect", by_key(&host, &home)).await;
-            assert_eq!((answer.code(), answer.structured["why"].as_str()), ("auth_failed", Some(why)), "{}", answer.text);
+            assert_eq!(
+                (answer.code(), answer.structured["why"].as_str()),
+                ("auth_failed", Some(why)),
+                "{}",
+                answer.text
+            );
             assert_eq!(answer.structured["retryable"], false);
             assert!(!answer.structured["hint"].as_str().unwrap().is_empty());
         }
@@ -100,10 +108,8 @@ async fn without_an_answer_the_login_ends_and_says_why() {
 
 #[tokio::test]
 async fn several_rounds_are_asked_one_after_the_other_and_earlier_answers_are_kept() {
-    let rounds = vec![
-        vec![Ask::new("First code: ", CODE)],
-        vec![Ask::new("Second code: ", CODE), Ask::new("Colour? ", CODE)],
-    ];
+    let rounds =
+        vec![vec![Ask::new("First code: ", CODE)], vec![Ask::new("Second code: ", CODE), Ask::new("Colour? ", CODE)]];
     for newer in [false, true] {
         let factors = Factors { chain: KEY_THEN_QUESTIONS.to_vec(), rounds: rounds.clone(), ..Factors::default() };
         let (host, home) = host(factors).await;
@@ -203,9 +209,8 @@ async fn password_and_code_by_name_log_in_without_a_person() {
     std::fs::write(place.join("config.toml"), config).unwrap();
     let seed = BASE32_NOPAD.encode(SEED);
     let client = home.client(&[("PW", PASSWORD), ("OTP", &seed)]).await;
-    let by_name = |otp: &str| {
-        json!({"address": format!("u@127.0.0.1:{}", host.port()), "password_ref": "pw", "totp_ref": otp})
-    };
+    let by_name =
+        |otp: &str| json!({"address": format!("u@127.0.0.1:{}", host.port()), "password_ref": "pw", "totp_ref": otp});
     let session = client.call("ssh_connect", by_name("otp")).await.success();
     assert_eq!(session["auth_method"], "keyboard-interactive");
     assert_eq!(session.get("notices"), None, "nothing passed through the model: {session}");

@@ -202,10 +202,14 @@ impl Explain for ClientError {
                 "The server offers only algorithms that are off here; ask the user to update it.".into()
             }
             ClientError::AuthFailed(failure) => failure.hint(),
-            ClientError::NeedsAnswers(_) => "The user has to answer, and this client shows no questions. Ask for totp_ref, \
+            ClientError::NeedsAnswers(_) => {
+                "The user has to answer, and this client shows no questions. Ask for totp_ref, \
                 a key, or a client that supports elicitation; never ask for the code itself."
-                .into(),
-            ClientError::NotATotpSecret => "It has to be base32 or an otpauth://totp/ URI. Ask the user to check [secrets].".into(),
+                    .into()
+            }
+            ClientError::NotATotpSecret => {
+                "It has to be base32 or an otpauth://totp/ URI. Ask the user to check [secrets].".into()
+            }
             ClientError::AgentUnavailable { .. } => AGENT_HINT.into(),
             ClientError::AgentEmpty => "Ask the user to run ssh-add, or give key_path.".into(),
             ClientError::Protocol(_) | ClientError::Russh(_) => {

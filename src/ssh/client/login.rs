@@ -6,6 +6,7 @@
 
 mod agent;
 mod agent_stream;
+mod algorithms;
 mod attempt;
 mod candidates;
 mod failure;
@@ -23,7 +24,6 @@ use std::{
     time::Duration,
 };
 
-use self::{keys::Loaded, totp::Totp};
 pub(super) use self::{
     attempt::{Outcome, Progress, authenticate},
     prompt::shown,
@@ -33,6 +33,7 @@ pub use self::{
     plan::{AgentUse, Answered, Asked, Given, Identity, LoginPlan, Method},
     worked::WorkedKeys,
 };
+use self::{keys::Loaded, totp::Totp};
 use super::ClientError;
 use crate::secret::Secret;
 

@@ -38,13 +38,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[path = "embedded_host/exec.rs"]
 mod exec;
 #[path = "embedded_host/factors.rs"]
-mod factors;
+pub(crate) mod factors;
 #[path = "embedded_host/forward.rs"]
 mod forward;
 
 use exec::SessionChannel;
-pub(crate) use factors::{Ask, Factors};
-use factors::Passed;
+use factors::{Factors, Passed};
 use forward::forward;
 
 /// What a host accepts; by default its random key only, and any number of sessions.

@@ -88,7 +88,9 @@ impl Why {
                 "Do not guess. The server wants one of the methods in offered: ask the user for a key (agent or \
                  key_path) or a password_ref."
             }
-            Why::WrongPassword => "Do not guess, and do not repeat it: hosts lock accounts. Ask the user for the password.",
+            Why::WrongPassword => {
+                "Do not guess, and do not repeat it: hosts lock accounts. Ask the user for the password."
+            }
             Why::WrongCode | Why::WrongPasswordOrCode => {
                 "Do not guess. Ask the user to check the code, the clock of this machine and the password."
             }

@@ -1,9 +1,6 @@
 //! Keyboard-interactive (RFC 4256): the server asks, and says only in words what for.
 
-use std::{
-    sync::atomic::Ordering,
-    time::SystemTime,
-};
+use std::{sync::atomic::Ordering, time::SystemTime};
 
 use russh::client::{KeyboardInteractiveAuthResponse as Response, Prompt};
 

@@ -72,7 +72,8 @@ pub(super) fn load(
 impl Loaded {
     fn identity(&mut self, identity: &Identity, answers: &[Answered]) -> Result<(), ClientError> {
         let path = identity.file.whole_path();
-        let mut file = if identity.given == Given::ByConfig { chosen_by_the_user(&path) } else { identity.file.clone() };
+        let mut file =
+            if identity.given == Given::ByConfig { chosen_by_the_user(&path) } else { identity.file.clone() };
         let asked = Asked::Passphrase(path.clone());
         let typed = answers.iter().find(|answered| answered.asked == asked).map(|answered| answered.answer.clone());
         file.passphrase = typed.or_else(|| identity.file.passphrase.clone());

@@ -7,9 +7,9 @@ use russh::{
     keys::{
         HashAlg, PrivateKey,
         agent::{AgentIdentity, AgentSessionBinding},
-        ssh_key::{Signature, private::KeypairData},
-        ssh_encoding::Encode,
         signature::Signer as _,
+        ssh_encoding::Encode,
+        ssh_key::{Signature, private::KeypairData},
     },
 };
 
@@ -18,7 +18,7 @@ use super::{AgentUse, agent};
 /// The private half of what is offered.
 #[derive(Clone)]
 pub(super) enum By {
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
     File(Arc<PrivateKey>),
     Locked(PathBuf),
 }
@@ -76,10 +76,9 @@ impl Signer for Signing<'_> {
                 let signed = tokio::time::timeout(self.limit, agent.sign_request(identity, hash, text)).await;
                 match signed {
                     Ok(signed) => signed.map_err(|error| NotSigned::Agent(format!("the agent did not sign: {error}"))),
-                    Err(_) => Err(NotSigned::Agent(format!(
-                        "the agent did not sign within {} s",
-                        self.limit.as_secs()
-                    ))),
+                    Err(_) => {
+                        Err(NotSigned::Agent(format!("the agent did not sign within {} s", self.limit.as_secs())))
+                    }
                 }
             }
         }

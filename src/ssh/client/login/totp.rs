@@ -102,7 +102,8 @@ mod tests {
             for ((algorithm, length), code) in seeds.iter().zip(codes) {
                 let seed: Vec<u8> = b"1234567890".iter().copied().cycle().take(*length).collect();
                 let secret = BASE32_NOPAD.encode(&seed);
-                let uri = format!("otpauth://totp/x:y?issuer=x&secret={secret}&algorithm={algorithm}&digits=8&period=30");
+                let uri =
+                    format!("otpauth://totp/x:y?issuer=x&secret={secret}&algorithm={algorithm}&digits=8&period=30");
                 let totp = Totp::parse(&uri).unwrap();
                 let step = totp.step_at(UNIX_EPOCH + Duration::from_secs(at));
                 assert_eq!(totp.code(step).as_str(), code, "{algorithm} at {at}");
@@ -124,8 +125,15 @@ mod tests {
         }
         let uri = |rest: &str| format!("otpauth://totp/me?secret=GEZDGNBVGY3TQOJQ{rest}");
         let wrong = [
-            "", "081804", "not base 32!", "otpauth://totp/me", "otpauth://hotp/me?secret=GEZDGNBVGY3TQOJQ",
-            &uri("&digits=20"), &uri("&digits=0"), &uri("&period=0"), &uri("&algorithm=MD5"),
+            "",
+            "081804",
+            "not base 32!",
+            "otpauth://totp/me",
+            "otpauth://hotp/me?secret=GEZDGNBVGY3TQOJQ",
+            &uri("&digits=20"),
+            &uri("&digits=0"),
+            &uri("&period=0"),
+            &uri("&algorithm=MD5"),
         ];
         for secret in wrong {
             assert!(Totp::parse(secret).is_none(), "{secret}");

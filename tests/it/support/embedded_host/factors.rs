@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use russh::{
@@ -69,10 +69,9 @@ impl Factors {
         passed.factors += 1;
         match self.chain.get(passed.factors) {
             None => Auth::Accept,
-            Some(next) => Auth::Reject {
-                proceed_with_methods: Some(MethodSet::from(&[*next][..])),
-                partial_success: true,
-            },
+            Some(next) => {
+                Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[*next][..])), partial_success: true }
+            }
         }
     }
 
@@ -84,8 +83,8 @@ impl Factors {
             None => passed.round = 0,
             Some(answers) => {
                 let answers: Vec<String> = answers.map(|answer| String::from_utf8_lossy(&answer).into()).collect();
-                self.typed.lock().expect("no panic").extend(answers.iter().cloned());
-                let asked = self.rounds.get(passed.round).expect("a round");
+                self.typed.lock().unwrap_or_else(PoisonError::into_inner).extend(answers.iter().cloned());
+                let Some(asked) = self.rounds.get(passed.round) else { return Auth::reject() };
                 let right = asked.iter().zip(&answers).filter(|(ask, answer)| (ask.is_right)(answer)).count();
                 if right != asked.len() {
                     return Auth::reject();
