@@ -128,6 +128,15 @@ impl Details {
         self.with(name, Detail::Number(value.into()))
     }
 
+    /// Sets a text, in the place of one of that name.
+    pub fn put(&mut self, name: &'static str, value: impl fmt::Display) {
+        let value = Detail::Text(value.to_string());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
     /// Adds any detail.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Detail) -> Self {

@@ -149,7 +149,7 @@ impl App {
         Ok(ConnectSpec {
             target: target.clone(),
             route: Route::default(),
-            credentials: self.credentials(of_end, step).await?,
+            credentials: self.credentials(request, step, role).await?,
             retry: self.retries(request, resolved),
             compression: self.compression(of_end, resolved),
             algorithms: Algorithms::from_config(resolved, ssh.is_legacy(&target.host, target.port)),
@@ -244,8 +244,10 @@ struct About {
 
 /// Which part a host has.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
+    /// A jump host.
     Hop,
+    /// The host that is meant.
     End,
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     App, ConnectRequest,
+    connect::Role,
     plan::{Step, said},
 };
 use crate::ssh::{
     Error,
     client::{
         Credentials, KeyFile,
-        login::{AgentUse, Given, Identity, LoginPlan, Method},
+        login::{AgentUse, Asked, Given, Identity, LoginPlan, Method},
     },
     ssh_config::{IdentityAgent, KeyPath, PubkeyAuthentication, Resolved},
 };
@@ -45,14 +46,19 @@ impl App {
         request: Option<&ConnectRequest>,
         step: &Step,
     ) -> Result<Credentials, Error> {
-        let plan = self.login_plan(request, step).await?;
+        let plan = self.login_plan(request, step, role).await?;
         plan.prepare().await.map_err(|error| Error::Client(Arc::new(error), 0))
     }
 
     /// A password goes first, else the key file that is named and no other; then what the configuration says.
-    async fn login_plan(&self, request: Option<&ConnectRequest>, step: &Step) -> Result<LoginPlan, Error> {
+    async fn login_plan(&self, request: &ConnectRequest, step: &Step, role: Role) -> Result<LoginPlan, Error> {
         let mut plan = self.configured_login(&step.resolved);
-        let Some(request) = request else { return Ok(plan) };
+        plan.answers = request.answers.clone();
+        if role == Role::Hop {
+            // A passphrase is for its file. What a server asks is answered to the server that asked.
+            plan.answers.retain(|answered| matches!(answered.asked, Asked::Passphrase(_)));
+            return Ok(plan);
+        }
         let (ssh, target) = (&self.settings.ssh, &step.target);
         let named = async |name: &Option<String>| match name {
             Some(name) => self.settings.secrets.get(name, &target.host, target.port).await.map(Some),
@@ -63,7 +69,6 @@ impl App {
             None => named(&request.password_ref).await?,
         };
         plan.totp = named(&request.totp_ref).await?;
-        plan.answers = request.answers.clone();
         if plan.password.is_some() {
             plan.methods = Method::PASSWORD_FIRST.to_vec();
         }

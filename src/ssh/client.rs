@@ -19,6 +19,7 @@ use russh::client::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::key_file::KeyFileError;
 pub use self::{
     algorithms::{Algorithms, Keepalive, Rekey},
     error::ClientError,

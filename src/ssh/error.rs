@@ -1,13 +1,19 @@
 //! The core's error: what failed, on what, with its code, hint and retryability.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     client::{
-        ClientError, Target,
+        ClientError, KeyFileError, Target,
         host_key::{HostKeyError, UnknownKey, Unrecorded},
+        login::NeedsAnswers,
         route::TooManyHops,
     },
     forward::policy::Denied,
@@ -142,6 +148,28 @@ impl Error {
         let ClientError::HostKey { target, source } = error else { return None };
         match &**source {
             HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, hop, key)),
+            _ => None,
+        }
+    }
+}
+
+/// What a person can be asked, so that a login goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum ToAnswer<'a> {
+    /// What the server asks.
+    Prompts(&'a NeedsAnswers),
+    /// The passphrase of this key file.
+    Passphrase(&'a Path),
+}
+
+impl Error {
+    /// What a person has to answer before the login can go on.
+    #[must_use]
+    pub fn to_answer(&self) -> Option<ToAnswer<'_>> {
+        let Error::Client(error, _) = self else { return None };
+        match &**error {
+            ClientError::NeedsAnswers(needed) => Some(ToAnswer::Prompts(needed)),
+            ClientError::Key(KeyFileError::Encrypted { path }) => Some(ToAnswer::Passphrase(path)),
             _ => None,
         }
     }

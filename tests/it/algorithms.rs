@@ -7,7 +7,7 @@ use ssh_mcp::{
     error::{Code, Explain},
     ssh::{
         client::{
-            self, Algorithms, ClientError, ConnectSpec, Connection, KeyFile, Keepalive, Rekey, RetryPolicy, Target,
+            self, Algorithms, ClientError, ConnectSpec, Connection, Keepalive, KeyFile, Rekey, RetryPolicy, Target,
             host_key::KnownHosts,
             login::{AgentUse, Given, Identity, LoginPlan},
             route::Route,

@@ -1,6 +1,8 @@
 //! Sessions: `ssh_connect`, `ssh_disconnect`, `ssh_list_sessions`.
 
+mod ask;
 mod host_key;
+mod login;
 
 use std::time::Duration;
 
@@ -166,7 +168,7 @@ impl From<HostKeyInfo> for HostKeyWord {
 
 pub(super) async fn connect(call: Call, params: ConnectParams) -> Result<Reply<ConnectResult>, Failure> {
     let with_password = params.password.is_some();
-    let connected = host_key::connect_or_ask(&call, request(params)).await?;
+    let connected = ask::connect_or_ask(&call, request(params)).await?;
     Ok(connect_reply(connected, with_password))
 }
 

@@ -6,6 +6,7 @@
 
 mod agent;
 mod agent_stream;
+mod algorithms;
 mod attempt;
 mod candidates;
 mod failure;

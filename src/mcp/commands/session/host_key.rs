@@ -1,22 +1,16 @@
-//! A host key that a person has to approve: connect, ask, connect again.
-//!
-//! Nothing is kept open while the human thinks. The second connection takes the approved key alone.
+//! A host key that a person has to approve.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
-    app::{ApprovedKey, ConnectRequest, Connected, Error},
-    error::Detail,
+    app::{ApprovedKey, Error},
     mcp::{
-        ask::{NoConsent, Question},
+        ask::{Form, NoConsent, Question},
         commands::tool::Call,
         failure::Failure,
     },
     ssh::client::{Target, host_key::UnknownKey, route::MAX_HOPS},
 };
-
-/// The least that is kept, of the time that a call has, for connecting again after the answer.
-const RESERVE: Duration = Duration::from_secs(5);
 
 /// Names of the questions: the target's, then those of the jump hosts by their place on the way.
 const KEYS: [&str; 1 + MAX_HOPS] = [
@@ -31,28 +25,17 @@ const KEYS: [&str; 1 + MAX_HOPS] = [
     "host_key_8",
 ];
 
-pub(super) async fn connect_or_ask(call: &Call, mut request: ConnectRequest) -> Result<Connected, Failure> {
-    let settings = call.app.settings();
-    let (started, limit) = (Instant::now(), settings.answers.limit);
-    let asked = request.timeout.unwrap_or(settings.ssh.connect_timeout);
-    // Each server on the way may be unknown; none is asked about twice.
-    for _ in KEYS {
-        let begun = Instant::now();
-        let error = match call.app.connect(&call.owner, request.clone()).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => error,
-        };
-        let Some((target, hop, key)) = error.key_to_approve() else { return Err(error.into()) };
-        // Connecting again takes about as long as it took; human time does not count as connecting.
-        let reserve = (2 * begun.elapsed()).max(RESERVE).min(limit / 2);
-        let within = limit.saturating_sub(started.elapsed() + reserve);
-        if let Err(why) = call.asker.consent(question(target, hop, key), within).await {
-            return Err(refusal(&error, why));
-        }
-        request.timeout = Some(asked.min(limit.saturating_sub(started.elapsed())));
-        request.approved_key = Some(ApprovedKey { of: target.clone(), fingerprint: key.offered.clone() });
+/// Asks for a yes to the key that `error` is about.
+pub(super) async fn approve(
+    call: &Call,
+    error: &Error,
+    (target, hop, key): (&Target, Option<usize>, &UnknownKey),
+    within: Duration,
+) -> Result<ApprovedKey, Failure> {
+    match call.asker.consent(question(target, hop, key), within).await {
+        Ok(()) => Ok(ApprovedKey { of: target.clone(), fingerprint: key.offered.clone() }),
+        Err(why) => Err(refusal(error, why)),
     }
-    Ok(call.app.connect(&call.owner, request).await?)
 }
 
 /// Nothing in it is the model's to choose but the address, which was parsed.
@@ -66,6 +49,8 @@ fn question(target: &Target, hop: Option<usize>, key: &UnknownKey) -> Question {
              what ssh-keygen -l -f shows on the server itself, or with what its administrator says. Trust this key?",
             key.algorithm, key.offered
         ),
+        form: Form::Consent,
+        carried: None,
     }
 }
 
@@ -82,9 +67,6 @@ fn refusal(error: &Error, why: NoConsent) -> Failure {
         }
     };
     failure.hint = hint.map(Into::into).or(failure.hint);
-    let details = failure.details.0.iter_mut();
-    for (_, detail) in details.filter(|(name, _)| *name == "why") {
-        *detail = Detail::Text(why.as_str().into());
-    }
+    failure.details.put("why", why.as_str());
     failure
 }

@@ -8,7 +8,7 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 use russh::{
     MethodKind, MethodSet,
     client::{AuthResult, Handle},
-    keys::{Algorithm, HashAlg},
+    keys::HashAlg,
 };
 use tokio::time::Instant;
 
@@ -30,32 +30,6 @@ const OFFERS: usize = 5;
 const CONNECTIONS: u32 = 4;
 /// Methods that are run on one connection; each either gets further or is over.
 const STEPS: usize = 16;
-/// What RSA keys sign with; the others stand for themselves.
-const RSA: [&str; 2] = ["rsa-sha2-512", "rsa-sha2-256"];
-/// RSA with SHA-1, where the user's configuration asks for it.
-const RSA_SHA1: &str = "ssh-rsa";
-/// What is offered without `PubkeyAcceptedAlgorithms`, in the words of OpenSSH.
-const ALGORITHMS: &[&str] = &[
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "sk-ssh-ed25519-cert-v01@openssh.com",
-    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
-/// What there is beyond that, for a configuration that asks for it.
-const ALL: &[&str] = &["ssh-rsa", "ssh-rsa-cert-v01@openssh.com"];
-
 /// What one login remembers from connection to connection.
 pub(in crate::ssh::client) struct Progress<'a> {
     pub(super) credentials: &'a Credentials,
@@ -96,7 +70,7 @@ impl<'a> Progress<'a> {
         ClientError::LostInLogin { target: target.clone(), tried: self.tried.join(", "), cause: error.to_string() }
     }
 
-    fn plan(&self) -> &'a LoginPlan {
+    pub(super) fn plan(&self) -> &'a LoginPlan {
         &self.credentials.prepared.plan
     }
 }
@@ -317,7 +291,7 @@ impl Login<'_, '_> {
         let result = match &candidate.offer {
             Offer::Key(key) => self.handle.authenticate_publickey_with(username, key.clone(), hash, &mut signing).await,
             Offer::Certificate(certificate) => {
-                self.handle.authenticate_certificate_with(username, certificate.clone(), hash, &mut signing).await
+                self.handle.authenticate_certificate_with(username, (**certificate).clone(), hash, &mut signing).await
             }
         };
         let result = match result {
@@ -352,55 +326,6 @@ impl Login<'_, '_> {
         self.progress.notes.push(format!("{}: {why}", candidate.describe()));
     }
 
-    /// The server does not say why it refuses a certificate. What can be seen from here is told.
-    fn explain_certificate(&mut self, candidate: &Candidate) {
-        let Some(certificate) = candidate.certificate() else { return };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let principals = certificate.valid_principals();
-        let seen = if now >= certificate.valid_before() {
-            "it has expired".to_owned()
-        } else if now < certificate.valid_after() {
-            "it is not valid yet".into()
-        } else if !principals.is_empty() && !principals.contains(&self.target.username) {
-            let listed = principals.iter().take(8).cloned().collect::<Vec<_>>().join(",");
-            format!("it is for {}, not for {}", prompt::shown(&listed), self.target.username)
-        } else {
-            return;
-        };
-        self.progress.notes.push(format!("{}: {seen}", candidate.describe()));
-    }
-
-    /// Whether the plan and the server allow the algorithm of a key; and for RSA, with which hash it signs. SHA-1 only
-    /// where the user's configuration names it and the server has nothing better.
-    async fn accepted_hash(&mut self, candidate: &Candidate) -> Result<Option<Option<HashAlg>>, ClientError> {
-        let suffix = if candidate.certificate().is_some() { "-cert-v01@openssh.com" } else { "" };
-        let edit = self.progress.plan().public_key_algorithms.as_ref();
-        let allowed = edit.map(|edit| edit.apply(ALGORITHMS, &[ALGORITHMS, ALL].concat()));
-        let allows = |name: &str| match &allowed {
-            Some(allowed) => allowed.iter().any(|allowed| *allowed == format!("{name}{suffix}")),
-            None => name != RSA_SHA1,
-        };
-        let algorithm = candidate.algorithm();
-        if !matches!(algorithm, Algorithm::Rsa { .. }) {
-            let name = algorithm.as_str();
-            // A certificate of a security key keeps no `@openssh.com` before its suffix.
-            let name = if suffix.is_empty() { name } else { name.trim_end_matches("@openssh.com") };
-            return Ok(allows(name).then_some(None));
-        }
-        let best = self.handle.best_supported_rsa_hash().await.map_err(|error| self.lost(&error))?;
-        let (only_sha1, said) = (best == Some(None), best.is_some());
-        let hash = match best.flatten() {
-            Some(HashAlg::Sha256) if allows(RSA[1]) => Some(HashAlg::Sha256),
-            // A server that does not say what it takes gets SHA-512.
-            _ if allows(RSA[0]) && !only_sha1 => Some(HashAlg::Sha512),
-            _ if allows(RSA[1]) && !only_sha1 => Some(HashAlg::Sha256),
-            _ if allows(RSA_SHA1) => None,
-            _ if said => return Ok(None),
-            _ => return Ok(None),
-        };
-        Ok(Some(hash))
-    }
-
     /// Notes what the server takes next.
     fn judged(&mut self, how: &'static str, result: AuthResult) -> Step {
         match result {
@@ -427,7 +352,7 @@ impl Login<'_, '_> {
 
     /// russh reports a connection that was lost meanwhile as a refusal with no methods left.
     pub(super) fn failed(&self, why: Why) -> ClientError {
-        let none_left = self.offered.as_ref().is_some_and(|offered| offered.is_empty());
+        let none_left = self.offered.as_ref().is_none_or(|offered| offered.is_empty());
         if none_left && self.handle.is_closed() && !self.link.disconnected_by_server() {
             let cause = self.link.cause().unwrap_or_else(|| "while authenticating".into());
             return self.hung_up(cause);

@@ -19,7 +19,7 @@ pub(super) struct Candidate {
 #[derive(Clone)]
 pub(super) enum Offer {
     Key(PublicKey),
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
 }
 
 impl Candidate {
@@ -62,7 +62,7 @@ pub(super) fn in_order(agent: Vec<AgentIdentity>, loaded: &Loaded, identities_on
     for file in &loaded.keys {
         if let Some(identity) = held(file.public.key_data()) {
             order.push(of_agent(identity));
-            certificates(&mut order, loaded, &file.public, &By::Agent(identity.clone()));
+            certificates(&mut order, loaded, &file.public, &By::Agent(identity.clone().into()));
         }
     }
     for identity in &agent {
@@ -80,7 +80,12 @@ pub(super) fn in_order(agent: Vec<AgentIdentity>, loaded: &Loaded, identities_on
     }
     // A certificate whose key the agent has, though no file names that key.
     for identity in agent.iter().filter(|identity| plain(identity).is_some()) {
-        certificates(&mut order, loaded, &PublicKey::from(subject(identity).clone()), &By::Agent(identity.clone()));
+        certificates(
+            &mut order,
+            loaded,
+            &PublicKey::from(subject(identity).clone()),
+            &By::Agent(identity.clone().into()),
+        );
     }
     let mut seen = std::collections::HashSet::new();
     order.retain(|candidate| seen.insert(candidate.blob()));
@@ -98,16 +103,17 @@ fn signer_of(file: &FileKey) -> Option<By> {
 
 fn certificates(order: &mut Vec<Candidate>, loaded: &Loaded, key: &PublicKey, by: &By) {
     let of_key = loaded.certificates.iter().filter(|certificate| certificate.public_key() == key.key_data());
-    order
-        .extend(of_key.map(|certificate| Candidate { offer: Offer::Certificate(certificate.clone()), by: by.clone() }));
+    order.extend(
+        of_key.map(|certificate| Candidate { offer: Offer::Certificate(certificate.clone().into()), by: by.clone() }),
+    );
 }
 
 fn of_agent(identity: &AgentIdentity) -> Candidate {
     let offer = match identity {
         AgentIdentity::PublicKey { key, .. } => Offer::Key(key.clone()),
-        AgentIdentity::Certificate { certificate, .. } => Offer::Certificate(certificate.clone()),
+        AgentIdentity::Certificate { certificate, .. } => Offer::Certificate(certificate.clone().into()),
     };
-    Candidate { offer, by: By::Agent(identity.clone()) }
+    Candidate { offer, by: By::Agent(identity.clone().into()) }
 }
 
 fn plain(identity: &AgentIdentity) -> Option<&KeyData> {

@@ -40,7 +40,6 @@ impl Sent {
 
 impl Login<'_, '_> {
     pub(super) async fn keyboard_interactive(&mut self) -> Result<Step, ClientError> {
-        self.progress.tried.push(NAME.into());
         let mut sent = Sent::default();
         let started = self.handle.authenticate_keyboard_interactive_start(self.target.username.clone(), None).await;
         let mut response = started.map_err(|error| self.lost(&error))?;
@@ -58,6 +57,10 @@ impl Login<'_, '_> {
                 }
                 Response::InfoRequest { name, instructions, prompts } => (name, instructions, prompts),
             };
+            // Not before: a server may offer it and ask nothing.
+            if self.progress.tried.last().is_none_or(|last| last != NAME) {
+                self.progress.tried.push(NAME.into());
+            }
             let answers = self.answers(&[name, instructions], &prompts, &mut sent).await?;
             let answered = self.handle.authenticate_keyboard_interactive_respond(answers).await;
             response = answered.map_err(|error| self.lost(&error))?;

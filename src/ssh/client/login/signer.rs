@@ -18,7 +18,7 @@ use super::{AgentUse, agent};
 /// The private half of what is offered.
 #[derive(Clone)]
 pub(super) enum By {
-    Agent(AgentIdentity),
+    Agent(Box<AgentIdentity>),
     File(Arc<PrivateKey>),
     Locked(PathBuf),
 }

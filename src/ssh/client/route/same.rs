@@ -1,9 +1,6 @@
 //! Whether one connection to a jump host will do for two sessions.
 
-use super::{
-    super::ConnectSpec,
-    Route,
-};
+use super::{super::ConnectSpec, Route};
 
 /// Whether both mean the same server with the same login, by the same way and on the same terms.
 pub(super) fn server(a: &ConnectSpec, b: &ConnectSpec) -> bool {
