@@ -43,8 +43,9 @@ impl App {
 
     pub(super) async fn credentials(
         &self,
-        request: Option<&ConnectRequest>,
+        request: &ConnectRequest,
         step: &Step,
+        role: Role,
     ) -> Result<Credentials, Error> {
         let plan = self.login_plan(request, step, role).await?;
         plan.prepare().await.map_err(|error| Error::Client(Arc::new(error), 0))

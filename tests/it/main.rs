@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
 mod algorithms;
+mod alias;
 mod architecture;
 mod arguments;
 mod ask;
@@ -31,6 +32,7 @@ mod guard;
 mod hints;
 mod host_key;
 mod hostile;
+mod hosts;
 mod http;
 mod http_callers;
 mod http_limits;
@@ -55,6 +57,7 @@ mod progress;
 mod proxy;
 mod readme;
 mod reconnect;
+mod resolved;
 mod resources;
 mod results;
 mod retry;
@@ -69,6 +72,7 @@ mod spill;
 mod sse;
 mod ssh_config;
 mod stdio;
+mod stripped;
 mod support;
 mod text;
 mod tools;
