@@ -121,13 +121,12 @@ impl App {
             first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
         };
         let compression = request.compression.unwrap_or(ssh.compression);
-        let algorithms = Algorithms { legacy: ssh.is_legacy(&target.host, target.port), ..Algorithms::default() };
         Ok(ConnectSpec {
+            algorithms: Algorithms { legacy: ssh.is_legacy(&target.host, target.port), ..Algorithms::default() },
             target,
             credentials,
             retry,
             compression,
-            algorithms,
             known_hosts: self.known_hosts.clone(),
             approved_key: request.approved_key.clone(),
             timeout,

@@ -314,17 +314,6 @@ mod rows {
               user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
               accepts every key.",
     };
-    pub const LEGACY_HOSTS: Var = Var {
-        section: "ssh",
-        key: "legacy_hosts",
-        env: "SSH_LEGACY_HOSTS",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::SomeHosts,
-        doc: "Hosts that may negotiate weak algorithms too (SHA-1, CBC, `ssh-rsa`), where they know nothing better; \
-              the answer then warns. Names may hold `*`.",
-    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",

@@ -37,7 +37,7 @@ struct Old {
 
 enum Server {
     OpenSsh { _sshd: Box<Sshd> },
-    Russh { _host: EmbeddedHost },
+    Russh { _host: Box<EmbeddedHost> },
 }
 
 async fn openssh() -> Option<Old> {
@@ -74,7 +74,7 @@ async fn russh(kex: kex::Name, cipher: cipher::Name, weak: [&'static str; 4]) ->
     let key = home.path().join("key");
     host.write_client_key(&key).unwrap();
     let (port, username) = (host.port(), "anyone".into());
-    Old { name: weak[0], port, username, key, home, weak, _server: Server::Russh { _host: host } }
+    Old { name: weak[0], port, username, key, home, weak, _server: Server::Russh { _host: Box::new(host) } }
 }
 
 async fn all() -> Vec<Old> {

@@ -97,10 +97,12 @@ impl Connections {
 
     /// Whether the server answers within `bound`.
     pub(crate) async fn answers(&self, bound: Duration) -> bool {
-        match self.pool.any() {
-            Some(pooled) => pooled.connection.answers(bound).await || self.pool.rests(),
-            None => self.pool.rests(),
+        let Some(pooled) = self.pool.any() else { return self.pool.rests() };
+        if pooled.connection.answers(bound).await {
+            return true;
         }
+        // It may be ending just now, as it should.
+        self.pool.serves_once() && timeout(bound, pooled.connection.closed()).await.is_ok() && self.pool.rests()
     }
 
     /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
