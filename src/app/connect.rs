@@ -145,6 +145,8 @@ impl App {
     ) -> Result<ConnectSpec, Error> {
         let (ssh, Step { target, resolved, .. }) = (&self.settings.ssh, step);
         let of_end = (role == Role::End).then_some(request);
+        // A person may have named the host or its alias.
+        let legacy = [&target.host, &step.alias].iter().any(|name| ssh.is_legacy(name, target.port));
         let approved = request.approved_key.as_ref().filter(|approved| approved.of == *target);
         Ok(ConnectSpec {
             target: target.clone(),
@@ -152,7 +154,7 @@ impl App {
             credentials: self.credentials(request, step, role).await?,
             retry: self.retries(request, resolved),
             compression: self.compression(of_end, resolved),
-            algorithms: Algorithms::from_config(resolved, ssh.is_legacy(&target.host, target.port)),
+            algorithms: Algorithms::from_config(resolved, legacy),
             known_hosts: Arc::new(self.known_hosts_of(resolved)),
             host_key_alias: resolved.host_key_alias.as_ref().map(|alias| alias.value.clone()),
             environment: self.environment_of(resolved),

@@ -322,39 +322,6 @@ mod rows {
               user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
               accepts every key.",
     };
-    pub const LEGACY_HOSTS: Var = Var {
-        section: "ssh",
-        key: "legacy_hosts",
-        env: "SSH_LEGACY_HOSTS",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::SomeHosts,
-        doc: "Hosts that may negotiate weak algorithms too (SHA-1, CBC, `ssh-rsa`), where they know nothing better; \
-              the answer then warns. Names may hold `*`.",
-    };
-    pub const PROXY: Var = Var {
-        section: "ssh",
-        key: "proxy",
-        env: "SSH_PROXY",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::Proxy,
-        doc: "Proxy that SSH servers are reached through: `socks5://[user:password@]host:port` or `http://...`. It looks \
-              names up. With jump hosts it leads to the first one.",
-    };
-    pub const NO_PROXY: Var = Var {
-        section: "ssh",
-        key: "no_proxy",
-        env: "SSH_NO_PROXY",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::Targets,
-        doc: "SSH servers that are reached without the proxy: `host:port` with commas between them, as in \
-              `SSH_FORWARD_DENY`.",
-    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",

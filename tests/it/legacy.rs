@@ -19,7 +19,7 @@ use crate::{
     support::{
         embedded_host::{EmbeddedHost, Options},
         home::{Home, with},
-        openssh::{KeyFormat, KeyType, Sshd},
+        openssh::{KeyFormat, KeyType, Sshd, SshdBuilder},
     },
 };
 
@@ -37,7 +37,7 @@ struct Old {
 
 enum Server {
     OpenSsh { _sshd: Box<Sshd> },
-    Russh { _host: EmbeddedHost },
+    Russh { _host: Box<EmbeddedHost> },
 }
 
 async fn openssh() -> Option<Old> {
@@ -74,7 +74,7 @@ async fn russh(kex: kex::Name, cipher: cipher::Name, weak: [&'static str; 4]) ->
     let key = home.path().join("key");
     host.write_client_key(&key).unwrap();
     let (port, username) = (host.port(), "anyone".into());
-    Old { name: weak[0], port, username, key, home, weak, _server: Server::Russh { _host: host } }
+    Old { name: weak[0], port, username, key, home, weak, _server: Server::Russh { _host: Box::new(host) } }
 }
 
 async fn all() -> Vec<Old> {
@@ -178,7 +178,9 @@ fn explained(error: &ClientError) -> (Value, String) {
 
 #[tokio::test]
 async fn a_modern_server_that_is_allowed_weak_algorithms_gets_none_and_no_warning() {
-    let Some(sshd) = Sshd::builder().host_key(KeyType::Ed25519).host_key(KeyType::Rsa).start().await else { return };
+    let weak_too = ["KexAlgorithms +diffie-hellman-group14-sha1", "Ciphers +aes128-cbc", "HostKeyAlgorithms +ssh-rsa"];
+    let builder = Sshd::builder().host_key(KeyType::Ed25519).host_key(KeyType::Rsa);
+    let Some(sshd) = weak_too.into_iter().fold(builder, SshdBuilder::config).start().await else { return };
     let login = crate::support::home::by_key(&sshd, &sshd.user().name, json!({}));
     let client = Home::new().client(&[("SSH_LEGACY_HOSTS", "127.0.0.0/8")]).await;
     let session = client.call("ssh_connect", login).await.success();

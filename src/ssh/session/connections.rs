@@ -90,7 +90,7 @@ impl Connections {
     /// Waits until the session cannot go on: a reconnect was refused for good, or the connection was
     /// lost and is not to be replaced. Gives the cause.
     pub(crate) async fn ended(&self) -> String {
-        if self.reconnects {
+        if self.reconnects || self.pool.serves_once() {
             self.dead.cancelled().await;
             return self.refused().map(|error| format!("connecting again was refused: {error}")).unwrap_or_default();
         }
@@ -99,20 +99,22 @@ impl Connections {
 
     /// Whether some connection is open, as far as is known.
     pub(crate) fn is_connected(&self) -> bool {
-        self.pool.any().is_some()
+        self.pool.any().is_some() || self.pool.rests()
     }
 
     /// Whether the server answers within `bound`.
     pub(crate) async fn answers(&self, bound: Duration) -> bool {
-        match self.pool.any() {
-            Some(pooled) => pooled.connection.answers(bound).await,
-            None => false,
+        let Some(pooled) = self.pool.any() else { return self.pool.rests() };
+        if pooled.connection.answers(bound).await {
+            return true;
         }
+        // It may be ending just now, as it should.
+        self.pool.serves_once() && timeout(bound, pooled.connection.closed()).await.is_ok() && self.pool.rests()
     }
 
     /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
     pub(crate) async fn ensure(&self) -> Result<bool, Error> {
-        if self.answers(SIGN_OF_LIFE).await {
+        if self.pool.any().is_some() && self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
         self.give_up_silent().await;
@@ -149,7 +151,7 @@ impl Connections {
                 }
                 Next::Dial { anew } => {
                     let dialling = self.pool.dialling();
-                    if anew && !may_reconnect {
+                    if anew && !may_reconnect && !self.pool.serves_once() {
                         return Err(self.lost());
                     }
                     self.dial_into_pool(anew).await?;
@@ -181,7 +183,7 @@ impl Connections {
             Err(russh::Error::ChannelOpenFailure(why)) => self.refused_channel(place, &why).await.map(|()| None),
             // Lost: nothing was asked for yet, so another connection may be tried. But not again and again, where a
             // server ends each connection at its first channel: every one is a login.
-            Err(_) if self.reconnects && may_try_another => {
+            Err(_) if (self.reconnects || self.pool.serves_once()) && may_try_another => {
                 connection.cut();
                 Ok(None)
             }
@@ -255,7 +257,7 @@ impl Connections {
             // The session was closed meanwhile: nobody would ever close this one.
             Ok(_) if self.spec().is_none() => Err(self.lost()),
             Ok(connection) => {
-                if anew {
+                if anew && !self.pool.serves_once() {
                     tracing::info!(host = %self.target, retries, "reconnected");
                     self.untold.store(true, Ordering::Release);
                 }
@@ -355,7 +357,9 @@ fn is_full(error: &russh::Error) -> bool {
     matches!(error, russh::Error::ChannelOpenFailure(why) if is_for_want_of_a_place(why))
 }
 
-/// OpenSSH says the one, RFC 4254 has the other for it.
+/// OpenSSH says the one, RFC 4254 has the other for it, TinySSH prohibits all but the first. Whether there is another
+/// channel tells what it means: without one, the login has no commands at all.
 fn is_for_want_of_a_place(why: &ChannelOpenFailure) -> bool {
-    matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage)
+    use ChannelOpenFailure as F;
+    matches!(why, F::ConnectFailed | F::ResourceShortage | F::AdministrativelyProhibited)
 }
