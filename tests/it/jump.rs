@@ -212,16 +212,6 @@ async fn connections_to_jump_hosts_are_shared_and_closed_when_unused() {
 }
 
 #[tokio::test]
-async fn another_principal_gets_a_connection_of_its_own() {
-    // Two processes are two principals at least; one process with two tokens is what could mix them up.
-    let Some(row) = Row::start(2).await else { return };
-    let (first, second) = (row.client().await, row.client().await);
-    first.call("ssh_connect", row.to(2)).await.success();
-    second.call("ssh_connect", row.to(2)).await.success();
-    assert_eq!(row.connections(), [2, 2]);
-}
-
-#[tokio::test]
 async fn a_failure_says_at_which_hop_and_why() {
     let options = [(1, "AllowTcpForwarding yes"), (2, "AllowTcpForwarding no")];
     let Some(mut row) = Row::with_options(3, &options).await else { return };
