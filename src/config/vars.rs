@@ -131,6 +131,8 @@ impl fmt::Display for Kind {
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod limits;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
+mod proxy;
+#[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
     use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
 
@@ -312,28 +314,6 @@ mod rows {
               user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
               accepts every key.",
     };
-    pub const PROXY: Var = Var {
-        section: "ssh",
-        key: "proxy",
-        env: "SSH_PROXY",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::Proxy,
-        doc: "Proxy that SSH servers are reached through: `socks5://[user:password@]host:port` or `http://...`. It looks \
-              names up. With jump hosts it leads to the first one.",
-    };
-    pub const NO_PROXY: Var = Var {
-        section: "ssh",
-        key: "no_proxy",
-        env: "SSH_NO_PROXY",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::Targets,
-        doc: "SSH servers that are reached without the proxy: `host:port` with commas between them, as in \
-              `SSH_FORWARD_DENY`.",
-    };
     pub const AUTH_SOCK: Var = Var {
         section: "ssh",
         key: "auth_sock",
@@ -355,7 +335,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
-pub use self::{http::*, limits::*, rows::*};
+pub use self::{http::*, limits::*, proxy::*, rows::*};
 
 /// Every setting, in the order of the documentation.
 pub const ALL: &[Var] = &[

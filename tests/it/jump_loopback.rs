@@ -54,6 +54,11 @@ async fn commands_run_behind_two_jump_hosts_and_nothing_is_left() {
     let big = session.run("head -c 3000000 /dev/zero | tr '\\0' x").await;
     assert_eq!(big["stdout_bytes"], 3_000_000, "more than a window");
     assert_eq!(scene.logins(), [1, 1, 1]);
+    session.disconnect().await;
+    let closed = session.call("ssh_execute", json!({"command": "true"})).await;
+    let user = &scene.server.user().name;
+    let [first, second] = [&scene.hops[0], &scene.hops[1]].map(|hop| format!("{user}@127.0.0.1:{}", hop.port()));
+    assert!(text(&closed.structured["hint"]).contains(&format!("jump \"{first},{second}\"")), "{}", closed.text);
     let pid = session.client.pid();
     drop(session);
     eventually("nothing is left", async || {
