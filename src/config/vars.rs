@@ -139,6 +139,8 @@ impl fmt::Display for Kind {
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod limits;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
+mod proxy;
+#[expect(missing_docs, reason = "the doc field of each row says it")]
 mod ssh_config;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
@@ -343,7 +345,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
-pub use self::{http::*, limits::*, rows::*, ssh_config::*};
+pub use self::{http::*, limits::*, proxy::*, rows::*, ssh_config::*};
 
 /// Every setting, in the order of the documentation.
 pub const ALL: &[Var] = &[

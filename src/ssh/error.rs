@@ -111,6 +111,8 @@ pub struct ClosedSession {
     pub name: Option<String>,
     /// Host, port and user.
     pub target: Target,
+    /// Jump hosts before it, nearest first.
+    pub hops: Vec<Target>,
     /// Why it was closed.
     pub reason: EndReason,
     /// When it was closed.
@@ -234,9 +236,10 @@ impl Explain for Error {
                 "Copy the session_id (a UUID) of one of the candidates, or call ssh_list_sessions.".into()
             }
             Error::SessionClosed(closed) => format!(
-                "Open it again: ssh_connect with address {:?} and username {:?}, and use the new session_id.",
+                "Open it again: ssh_connect with address {:?} and username {:?}{}, and use the new session_id.",
                 closed.target.host_port(),
-                closed.target.username
+                closed.target.username,
+                through(&closed.hops)
             ),
             Error::CommandNotFound { .. } => {
                 "Find the command_id with ssh_list_commands; records are kept for 30 minutes after the end.".into()
@@ -352,6 +355,12 @@ impl Error {
 /// Names who was reached where.
 pub(crate) fn target_details(details: Details, target: &Target) -> Details {
     details.text("host", &target.host).number("port", target.port).text("username", &target.username)
+}
+
+/// The jump hosts as `jump` takes them.
+fn through(hops: &[Target]) -> String {
+    let hops: Vec<_> = hops.iter().map(Target::to_string).collect();
+    if hops.is_empty() { String::new() } else { format!(" through jump {:?}", hops.join(",")) }
 }
 
 fn records(candidates: &[Candidate]) -> Detail {

@@ -212,6 +212,7 @@ impl Session {
             id: self.id,
             name: self.choices.name.clone(),
             target: self.target().clone(),
+            hops: self.connections.hops().to_vec(),
             reason: end.reason.clone(),
             at: end.at,
         };

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::support::{
+    namespace::Chain,
     openssh::{KeyFormat, KeyType, Sshd, ssh_keygen},
     process::with_environment,
     wait::eventually,
@@ -238,4 +239,31 @@ async fn eight_jump_hosts_lead_to_a_ninth_server() {
     let connection = connect(&ConnectSpec { route, timeout: Duration::from_secs(20), ..spec }).await.unwrap();
     assert!(connection.answers(Duration::from_secs(5)).await);
     assert_eq!((pool.count(), server.sshd.logged("Accepted publickey")), (8, 9));
+}
+
+#[tokio::test]
+async fn ssh_itself_leads_through_a_namespace_as_a_proxy_command() {
+    let Some(chain) = Chain::new(3) else { return };
+    let within = |at| Sshd::builder().within(chain.namespace(at), Chain::address(at));
+    let (Some(bastion), Some(inner)) = (within(1).start().await, within(2).start().await) else { return };
+    let inner = Server { sshd: inner, known_hosts: tempfile::tempdir().unwrap() };
+    let (key, name) = (bastion.client_key().display(), &bastion.user().name);
+    let options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes";
+    let (port, to) = (bastion.port(), format!("{}:{}", Chain::address(2), inner.sshd.port()));
+    let ssh = format!("ssh -F none -q {options} -i {key} -p {port} -W {to} {name}@{}", Chain::address(1));
+    let program = Program::new(format!("ip netns exec {} {ssh}", chain.namespace(0)));
+    let mut spec = inner.spec(Route::Command(program.0.clone())).await;
+    spec.target.host = Chain::address(2).to_string();
+    let connection = connect(&spec).await.unwrap();
+    assert!(connection.answers(Duration::from_secs(5)).await);
+    assert_eq!((bastion.connections().is_empty(), inner.sshd.connections().is_empty()), (false, false));
+    drop(connection);
+    let is_idle = async || program.processes() == 0 && bastion.connections().is_empty();
+    eventually("nothing is left", is_idle).await;
+    eventually("nor behind it", async || inner.sshd.connections().is_empty()).await;
+
+    // The bastion refuses: ssh says so, and that is told.
+    drop(bastion);
+    let error = connect(&spec).await.unwrap_err();
+    assert!(error.to_string().contains("ProxyCommand ended (exit status: 255)"), "{error}");
 }
