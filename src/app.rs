@@ -2,6 +2,7 @@
 
 mod commands;
 mod gate;
+mod login;
 mod sessions;
 mod types;
 

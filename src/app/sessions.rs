@@ -8,10 +8,7 @@ use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
 use crate::config::vars;
 use crate::ssh::{
     Error,
-    client::{
-        self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address,
-        login::{AgentUse, Given, Identity, LoginPlan, Method},
-    },
+    client::{self, ClientError, ConnectSpec, RetryPolicy, Target, address},
     error::Candidate,
     forward::{Forward, ForwardInfo, ForwardSpec},
     ids::{Owner, SessionId},
@@ -21,8 +18,6 @@ use crate::ssh::{
 
 /// Longest label, in characters.
 const MAX_NAME_CHARS: usize = 64;
-/// Longest password, in bytes; sshd takes no longer one (`MAX_PASSWORD_LEN`).
-const MAX_PASSWORD_BYTES: usize = 1024;
 /// Sessions that an error suggests.
 const MAX_CANDIDATES: usize = 10;
 
@@ -136,63 +131,6 @@ impl App {
             reconnect: ssh.reconnect,
             max_connections: ssh.max_connections,
         })
-    }
-
-    /// Judges what is said about secrets; the log masks the one that came along from here on.
-    fn check_secrets(&self, request: &ConnectRequest) -> Result<(), Error> {
-        if let Some(password) = &request.password {
-            self.settings.secrets.live.watch(password);
-            let bytes = password.expose().len();
-            if bytes > MAX_PASSWORD_BYTES {
-                return Err(Error::TooLong { field: "password", bytes, limit: MAX_PASSWORD_BYTES });
-            }
-            if request.password_ref.is_some() {
-                return Err(Error::ConflictingSecrets);
-            }
-        }
-        for answered in &request.answers {
-            self.settings.secrets.live.watch(&answered.answer);
-        }
-        match (&request.passphrase_ref, &request.key_path) {
-            (Some(_), None) => Err(Error::PassphraseWithoutKey),
-            _ => Ok(()),
-        }
-    }
-
-    async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
-        let plan = self.login_plan(request, target).await?;
-        plan.prepare().await.map_err(|error| Error::Client(Arc::new(error), 0))
-    }
-
-    /// A password goes first, else the key file that is named and no other, else the agent and the usual key files.
-    async fn login_plan(&self, request: &ConnectRequest, target: &Target) -> Result<LoginPlan, Error> {
-        let ssh = &self.settings.ssh;
-        let named = async |name: &Option<String>| match name {
-            Some(name) => self.settings.secrets.get(name, &target.host, target.port).await.map(Some),
-            None => Ok(None),
-        };
-        let mut plan = LoginPlan::new(AgentUse::OfEnvironment(ssh.agent_socket.clone()));
-        plan.password = match &request.password {
-            Some(password) => Some(password.clone()),
-            None => named(&request.password_ref).await?,
-        };
-        plan.totp = named(&request.totp_ref).await?;
-        plan.answers = request.answers.clone();
-        plan.worked = self.worked_keys.clone();
-        if plan.password.is_some() {
-            plan.methods = Method::PASSWORD_FIRST.to_vec();
-        }
-        if let Some(path) = &request.key_path {
-            let given = if plan.password.is_some() { Given::Beside } else { Given::ByCall };
-            let passphrase = named(&request.passphrase_ref).await?;
-            let (path, home, roots) = (path.clone(), ssh.home.clone(), ssh.key_roots.clone());
-            plan.identities = vec![Identity { file: KeyFile { path, passphrase, home, roots }, given }];
-            plan.identities_only = true;
-            plan.agent = AgentUse::Off;
-        } else {
-            plan.identities = LoginPlan::default_identities(ssh.home.as_deref(), &ssh.key_roots);
-        }
-        Ok(plan)
     }
 
     /// Checks before connecting what [`App::keep_session`] checks again for sure.

@@ -57,6 +57,7 @@ mod retry;
 mod samples;
 mod second_factor;
 mod secrets;
+mod security_keys;
 mod sessions;
 mod shells;
 mod spill;
