@@ -125,7 +125,7 @@ fn methods(resolved: &Resolved) -> Vec<Method> {
     let on = |method: &Method| match method {
         Method::PublicKey => resolved.pubkey_authentication.value != PubkeyAuthentication::No,
         Method::KeyboardInteractive => resolved.kbd_interactive_authentication.value,
-        Method::Password => resolved.password_authentication.value,
+        Method::Password => resolved.password_authentication.value && resolved.number_of_password_prompts.value > 0,
     };
     order.into_iter().filter(on).collect()
 }

@@ -312,28 +312,6 @@ mod rows {
         kind: Kind::PathList,
         doc: "Directories that `key_path` may lead into. Below them no link is followed.",
     };
-    pub const HOST_KEY_POLICY: Var = Var {
-        section: "ssh",
-        key: "host_key_policy",
-        env: "SSH_HOST_KEY_POLICY",
-        option: None,
-        default: DefaultValue::Value("accept-new"),
-        unit: None,
-        kind: Kind::OneOf(&["strict", "accept-new", "ask"]),
-        doc: "Host keys of unknown hosts: `strict` refuses them, `accept-new` records the first one, `ask` asks the \
-              user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
-              accepts every key.",
-    };
-    pub const AUTH_SOCK: Var = Var {
-        section: "ssh",
-        key: "auth_sock",
-        env: "SSH_AUTH_SOCK",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::AnyPath,
-        doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
-    };
     pub const LOG_FILTER: Var = Var {
         section: "log",
         key: "filter",

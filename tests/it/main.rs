@@ -66,6 +66,7 @@ mod route;
 mod samples;
 mod second_factor;
 mod secrets;
+mod security_keys;
 mod servers;
 mod sessions;
 mod shells;

@@ -1,4 +1,4 @@
-//! The rows of what is taken from the configuration of `ssh`.
+//! The rows of what is shared with `ssh`: its configuration, its agent, the trust in host keys.
 
 use super::{DefaultValue, Kind, Var};
 
@@ -24,4 +24,28 @@ pub const CONFIG_EXEC: Var = Var {
     kind: Kind::Bool,
     doc: "Whether the commands of `Match exec` in it are run. Otherwise their blocks are passed over, and the answer \
           says so.",
+};
+
+pub const HOST_KEY_POLICY: Var = Var {
+    section: "ssh",
+    key: "host_key_policy",
+    env: "SSH_HOST_KEY_POLICY",
+    option: None,
+    default: DefaultValue::Value("accept-new"),
+    unit: None,
+    kind: Kind::OneOf(&["strict", "accept-new", "ask"]),
+    doc: "Host keys of unknown hosts: `strict` refuses them, `accept-new` records the first one, `ask` asks the \
+          user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
+          accepts every key.",
+};
+
+pub const AUTH_SOCK: Var = Var {
+    section: "ssh",
+    key: "auth_sock",
+    env: "SSH_AUTH_SOCK",
+    option: None,
+    default: DefaultValue::Absent,
+    unit: None,
+    kind: Kind::AnyPath,
+    doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
 };

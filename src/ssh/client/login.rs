@@ -16,6 +16,7 @@ mod plan;
 mod prompt;
 mod signer;
 mod totp;
+mod verdict;
 mod worked;
 
 use std::{

@@ -23,8 +23,9 @@ pub(super) async fn connect(
 ) -> Result<Agent, ClientError> {
     let mut agent = within("connecting", open(which, limit)).await?;
     if let Some(binding) = binding {
-        // An agent that knows nothing of it has no such keys.
-        let _ = tokio::time::timeout(LIST_LIMIT, agent.bind_session(binding, false)).await;
+        // An agent that knows nothing of it has no such keys, and says so.
+        let bound = async { Ok(agent.bind_session(binding, false).await) };
+        let _ = within("telling it the host", bound).await?;
     }
     Ok(agent)
 }

@@ -70,16 +70,16 @@ impl Signer for Signing<'_> {
                 signing.await.map_err(|error| NotSigned::Key(error.to_string()))?
             }
             By::Agent(identity) => {
-                // A connection of its own: one that was not answered in time is of no use for the next key.
-                let agent = agent::connect(self.agent, self.binding, self.limit).await;
-                let mut agent = agent.map_err(|error| NotSigned::Agent(error.to_string()))?;
-                let signed = tokio::time::timeout(self.limit, agent.sign_request(identity, hash, text)).await;
-                match signed {
-                    Ok(signed) => signed.map_err(|error| NotSigned::Agent(format!("the agent did not sign: {error}"))),
-                    Err(_) => {
-                        Err(NotSigned::Agent(format!("the agent did not sign within {} s", self.limit.as_secs())))
-                    }
-                }
+                let signing = async {
+                    // A connection of its own: one that was not answered in time is of no use for the next key.
+                    let agent = agent::connect(self.agent, self.binding, self.limit).await;
+                    let mut agent = agent.map_err(|error| NotSigned::Agent(error.to_string()))?;
+                    let signed = agent.sign_request(identity, hash, text).await;
+                    signed.map_err(|error| NotSigned::Agent(format!("the agent did not sign: {error}")))
+                };
+                let late =
+                    |_| Err(NotSigned::Agent(format!("the agent did not sign within {} s", self.limit.as_secs())));
+                tokio::time::timeout(self.limit, signing).await.unwrap_or_else(late)
             }
         }
     }
