@@ -16,6 +16,7 @@ pub(super) use self::{
 use super::{App, ConnectRequest};
 use crate::{
     config::{Compression, HostKeyPolicy},
+    secret::named::SecretSource,
     ssh::{
         Error,
         client::{
@@ -102,8 +103,7 @@ impl App {
     pub(super) fn first_route(&self, step: &Step) -> Route {
         let Step { target, resolved, .. } = step;
         if let Proxy::Command { command, .. } = &resolved.proxy.value {
-            let variables = self.settings.ssh.config.account.variables.clone();
-            let environment = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let environment = self.variables().map(|(name, value)| (name.into(), value.into())).collect();
             return Route::Command(ProxyCommand { line: command.clone(), environment });
         }
         let family = match resolved.address_family.value {
@@ -147,14 +147,22 @@ impl App {
     pub(super) fn environment_of(&self, resolved: &Resolved) -> Environment {
         let mut all: Vec<(String, crate::secret::Secret)> = Vec::new();
         let set = resolved.set_env.iter().map(|set| (&set.value.0, secrecy::ExposeSecret::expose_secret(&set.value.1)));
-        let own = &self.settings.ssh.config.account.variables;
-        let sent = own.iter().filter(|(name, _)| resolved.sends(name)).map(|(name, value)| (name, value.as_str()));
+        let sent = self.variables().filter(|(name, _)| resolved.sends(name)).map(|(name, value)| (name, value.as_str()));
         for (name, value) in set.chain(sent) {
             if all.len() < MAX_VARIABLES && !all.iter().any(|(known, _)| known == name) {
                 all.push((name.clone(), value.into()));
             }
         }
         Environment(all.into())
+    }
+
+    /// The environment, as far as others may see it: without what the settings call a secret.
+    fn variables(&self) -> impl Iterator<Item = (&String, &String)> {
+        let secret = |name: &str| {
+            let mut sources = self.settings.secrets.named.values().map(|secret| &secret.source);
+            sources.any(|source| matches!(source, SecretSource::Environment { variable, .. } if variable == name))
+        };
+        self.settings.ssh.config.account.variables.iter().filter(move |(name, _)| !secret(name))
     }
 
     /// The socket that a variable of `IdentityAgent` names; the setting goes before the environment.

@@ -127,7 +127,7 @@ const IN: &str = "in";
 /// What a cell shows when the server refuses the login.
 const NO: &str = "auth_failed";
 /// Keyboard-interactive with the password as its answer: not supported yet.
-const ASKED: &str = NO;
+const ASKED: &str = IN;
 
 fn old_sshd(by_authority: &str) -> SshdBuilder {
     let lines = [
