@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ssh::{
     Error,
-    client::{self, Algorithms, ClientError, ConnectSpec, Target, address, route::Route},
+    client::{self, ClientError, ConnectSpec, Target, address, route::Route},
     ids::{Owner, SessionId},
     quota::{Held, Thing},
     session::{Choices, EndReason, Session},
@@ -145,8 +145,6 @@ impl App {
     ) -> Result<ConnectSpec, Error> {
         let (ssh, Step { target, resolved, .. }) = (&self.settings.ssh, step);
         let of_end = (role == Role::End).then_some(request);
-        // A person may have named the host or its alias.
-        let legacy = [&target.host, &step.alias].iter().any(|name| ssh.is_legacy(name, target.port));
         let approved = request.approved_key.as_ref().filter(|approved| approved.of == *target);
         Ok(ConnectSpec {
             target: target.clone(),
@@ -154,7 +152,7 @@ impl App {
             credentials: self.credentials(request, step, role).await?,
             retry: self.retries(request, resolved),
             compression: self.compression(of_end, resolved),
-            algorithms: Algorithms::from_config(resolved, legacy),
+            algorithms: self.algorithms_of(step),
             known_hosts: Arc::new(self.known_hosts_of(resolved)),
             host_key_alias: resolved.host_key_alias.as_ref().map(|alias| alias.value.clone()),
             environment: self.environment_of(resolved),

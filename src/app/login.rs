@@ -53,7 +53,7 @@ impl App {
 
     /// A password goes first, else the key file that is named and no other; then what the configuration says.
     async fn login_plan(&self, request: &ConnectRequest, step: &Step, role: Role) -> Result<LoginPlan, Error> {
-        let mut plan = self.configured_login(&step.resolved);
+        let mut plan = self.configured_login(step);
         plan.answers = request.answers.clone();
         if role == Role::Hop {
             // A passphrase is for its file. What a server asks is answered to the server that asked.
@@ -84,8 +84,8 @@ impl App {
         Ok(plan)
     }
 
-    fn configured_login(&self, resolved: &Resolved) -> LoginPlan {
-        let ssh = &self.settings.ssh;
+    fn configured_login(&self, step: &Step) -> LoginPlan {
+        let (ssh, resolved) = (&self.settings.ssh, &step.resolved);
         let agent = match resolved.identity_agent.as_ref().map(|agent| &agent.value) {
             None => AgentUse::OfEnvironment(ssh.agent_socket.clone()),
             Some(IdentityAgent::Off) => AgentUse::Off,
@@ -108,7 +108,7 @@ impl App {
             identities,
             certificates: resolved.certificate_files.iter().map(|file| file.value.path.clone()).collect(),
             identities_only: resolved.identities_only.value,
-            public_key_algorithms: resolved.pubkey_accepted_algorithms.as_ref().map(|edit| edit.value.clone()),
+            algorithms: self.algorithms_of(step),
             worked: self.worked_keys.clone(),
             ..LoginPlan::new(agent)
         }

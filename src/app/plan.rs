@@ -20,7 +20,7 @@ use crate::{
     ssh::{
         Error,
         client::{
-            ClientError, Environment, RetryPolicy, Target, address,
+            Algorithms, ClientError, Environment, RetryPolicy, Target, address,
             host_key::KnownHosts,
             route::{AddressFamily, Dial, ProxyCommand, Route, hops},
         },
@@ -122,6 +122,13 @@ impl App {
         }
     }
 
+    /// What may be negotiated. A person may have named the host or its alias as an old one.
+    pub(super) fn algorithms_of(&self, step: &Step) -> Algorithms {
+        let (ssh, port) = (&self.settings.ssh, step.target.port);
+        let legacy = [&step.target.host, &step.alias].iter().any(|name| ssh.is_legacy(name, port));
+        Algorithms::from_config(&step.resolved, legacy)
+    }
+
     pub(super) fn compression(&self, request: Option<&ConnectRequest>, resolved: &Resolved) -> Compression {
         let asked = request.and_then(|request| request.compression);
         let configured = match (said(&resolved.compression), resolved.compression.value) {
@@ -147,7 +154,8 @@ impl App {
     pub(super) fn environment_of(&self, resolved: &Resolved) -> Environment {
         let mut all: Vec<(String, crate::secret::Secret)> = Vec::new();
         let set = resolved.set_env.iter().map(|set| (&set.value.0, secrecy::ExposeSecret::expose_secret(&set.value.1)));
-        let sent = self.variables().filter(|(name, _)| resolved.sends(name)).map(|(name, value)| (name, value.as_str()));
+        let sent =
+            self.variables().filter(|(name, _)| resolved.sends(name)).map(|(name, value)| (name, value.as_str()));
         for (name, value) in set.chain(sent) {
             if all.len() < MAX_VARIABLES && !all.iter().any(|(known, _)| known == name) {
                 all.push((name.clone(), value.into()));

@@ -63,6 +63,14 @@ impl LinkState {
         shorten(&String::from_utf8_lossy(line))
     }
 
+    /// Notes what the caller should know, once.
+    pub(super) fn warn(&self, text: &str) {
+        let mut learnt = self.learnt();
+        if !learnt.warnings.iter().any(|known| known == text) {
+            learnt.warnings.push(text.to_owned());
+        }
+    }
+
     /// Why the connection ended.
     pub(super) fn cause(&self) -> Option<String> {
         self.learnt().cause.clone()

@@ -9,30 +9,10 @@ use crate::ssh::client::ClientError;
 
 /// What RSA keys sign with; the others stand for themselves.
 const RSA: [&str; 2] = ["rsa-sha2-512", "rsa-sha2-256"];
-/// RSA with SHA-1, where the user's configuration asks for it.
+/// RSA with SHA-1, where the user's configuration or settings ask for it.
 const RSA_SHA1: &str = "ssh-rsa";
-/// What is offered without `PubkeyAcceptedAlgorithms`, in the words of OpenSSH.
-const ALGORITHMS: &[&str] = &[
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "sk-ssh-ed25519-cert-v01@openssh.com",
-    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
-/// What there is beyond that, for a configuration that asks for it.
-const ALL: &[&str] = &["ssh-rsa", "ssh-rsa-cert-v01@openssh.com"];
-
+const SHA1_WARNING: &str =
+    "An RSA key signed the login with SHA-1 (ssh-rsa), which is weak; this server has nothing better.";
 impl Login<'_, '_> {
     /// Whether the plan and the server allow the algorithm of a key; and for RSA, with which hash it signs. SHA-1 only
     /// where the user's configuration names it and the server has nothing better.
@@ -41,12 +21,8 @@ impl Login<'_, '_> {
         candidate: &Candidate,
     ) -> Result<Option<Option<HashAlg>>, ClientError> {
         let suffix = if candidate.certificate().is_some() { "-cert-v01@openssh.com" } else { "" };
-        let edit = self.progress.plan().public_key_algorithms.as_ref();
-        let allowed = edit.map(|edit| edit.apply(ALGORITHMS, &[ALGORITHMS, ALL].concat()));
-        let allows = |name: &str| match &allowed {
-            Some(allowed) => allowed.iter().any(|allowed| *allowed == format!("{name}{suffix}")),
-            None => name != RSA_SHA1,
-        };
+        let algorithms = &self.progress.plan().algorithms;
+        let allows = |name: &str| algorithms.may_sign(&format!("{name}{suffix}"));
         let algorithm = candidate.algorithm();
         if !matches!(algorithm, Algorithm::Rsa { .. }) {
             let name = algorithm.as_str();
@@ -61,7 +37,10 @@ impl Login<'_, '_> {
             // A server that does not say what it takes gets SHA-512.
             _ if allows(RSA[0]) && !only_sha1 => Some(HashAlg::Sha512),
             _ if allows(RSA[1]) && !only_sha1 => Some(HashAlg::Sha256),
-            _ if allows(RSA_SHA1) => None,
+            _ if allows(RSA_SHA1) => {
+                self.link.warn(SHA1_WARNING);
+                None
+            }
             _ => return Ok(None),
         };
         Ok(Some(hash))

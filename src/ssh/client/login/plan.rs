@@ -9,7 +9,7 @@ use std::{
 use super::WorkedKeys;
 use crate::{
     secret::Secret,
-    ssh::{client::KeyFile, ssh_config::AlgorithmEdit},
+    ssh::client::{Algorithms, KeyFile},
 };
 
 /// A way to prove who one is (RFC 4252).
@@ -129,8 +129,8 @@ pub struct LoginPlan {
     pub totp: Option<Secret>,
     /// What a person typed for this one login.
     pub answers: Vec<Answered>,
-    /// `PubkeyAcceptedAlgorithms`.
-    pub public_key_algorithms: Option<AlgorithmEdit>,
+    /// What keys may sign with.
+    pub algorithms: Algorithms,
     /// Which key was taken where, so that it is offered first.
     pub worked: Arc<WorkedKeys>,
 }
@@ -148,7 +148,7 @@ impl LoginPlan {
             password: None,
             totp: None,
             answers: Vec::new(),
-            public_key_algorithms: None,
+            algorithms: Algorithms::default(),
             worked: Arc::default(),
         }
     }
@@ -165,7 +165,7 @@ impl LoginPlan {
             password,
             totp,
             answers: _,
-            public_key_algorithms,
+            algorithms,
             worked: _,
         } = self;
         let alike = |(a, b): (&Identity, &Identity)| {
@@ -183,7 +183,7 @@ impl LoginPlan {
             && *identities_only == other.identities_only
             && same_secret(password, &other.password)
             && same_secret(totp, &other.totp)
-            && *public_key_algorithms == other.public_key_algorithms
+            && *algorithms == other.algorithms
     }
 
     /// The key files that ssh tries where none is named, in its order. A security key in a file needs its library:
