@@ -24,7 +24,7 @@ use crate::{
             host_key::KnownHosts,
             route::{AddressFamily, Dial, ProxyCommand, Route, hops},
         },
-        ssh_config::{self, Origin, Proxy, Resolved, Setting, StrictHostKeyChecking},
+        ssh_config::{self, Hop, Origin, Proxy, Resolved, Setting, StrictHostKeyChecking},
     },
 };
 
@@ -69,8 +69,9 @@ impl App {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         // Told in the words of the parameter, hop by hop.
-        request.jump.as_deref().map(hops::parse).transpose()?;
-        let (reader, jump) = (Reader::new(&self.settings.ssh, left), request.jump.clone());
+        let hops = request.jump.as_deref().map(hops::parse).transpose()?;
+        let jump = hops.filter(|hops| !hops.is_empty()).map(|hops| hops.iter().map(Hop::text).collect::<Vec<_>>());
+        let (reader, jump) = (Reader::new(&self.settings.ssh, left), jump.map(|hops| hops.join(",")));
         let reading = tokio::task::spawn_blocking(move || reader.plan(&asked, jump));
         match tokio::time::timeout_at(deadline, reading).await {
             Ok(Ok(plan)) => plan,

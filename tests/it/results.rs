@@ -8,7 +8,7 @@ use ssh_mcp::{
     app::{App, Cancelled, CommandPage, CommandView, Disconnected, HostPage, Until},
     error::{Code, Detail, Details},
     mcp::{
-        commands::{self, command, forward, host, session, tool::Reply},
+        commands::{self, command, forward, hosts, session, tool::Reply},
         failure::{Failure, clip},
         schema,
     },
@@ -76,8 +76,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         ("ssh_disconnect", wire(session::disconnect_reply(&closed))),
         ("ssh_list_sessions", wire(session::list_reply(vec![samples::session()]))),
         ("ssh_list_sessions", wire(session::list_reply(Vec::new()))),
-        ("ssh_list_hosts", wire(host::list_reply(samples::hosts()))),
-        ("ssh_list_hosts", wire(host::list_reply(HostPage { hosts: Vec::new(), more: false }))),
+        ("ssh_list_hosts", wire(hosts::list_reply(samples::hosts()))),
+        ("ssh_list_hosts", wire(hosts::list_reply(HostPage { hosts: Vec::new(), more: false }))),
     ]
 }
 

@@ -13,7 +13,7 @@ use super::not_found;
 use crate::{
     app::{App, Error, HostRow, HostView},
     mcp::{
-        commands::{host::HostWord, session::ResolvedWord},
+        commands::{hosts::HostWord, session::ResolvedWord},
         types::host_port,
     },
     ssh::ids::Owner,
