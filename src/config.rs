@@ -24,7 +24,7 @@ pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
-    http::{AllowedHost, HttpSettings, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    http::{AllowedHost, HttpSettings, LOCAL_PRINCIPAL, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
     proxy::{ProxyKind, ProxyServer},
     ssh_config::{Account, SshConfigFiles, SshConfigSettings},
     targets::TargetPattern,
@@ -201,10 +201,17 @@ impl Settings {
             secrets: secrets::read(&mut layers),
             log_filter: log_filter(&mut layers),
         };
-        if let Some(login) = settings.ssh.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()) {
-            settings.secrets.live.watch(&login.1);
+        let live = &settings.secrets.live;
+        if let Err(fault) = settings.http.tokens.iter().try_for_each(|one| live.watch(&one.token)) {
+            // What a variable holds has room.
+            let source = layers.source(&vars::TOKEN_FILE).or_else(|| layers.source(&vars::TOKEN));
+            layers.errors.extend(source.map(|source| ConfigError::new(source, fault.to_string())));
         }
-        settings.http.tokens.iter().for_each(|token| settings.secrets.live.watch(&token.token));
+        let login = settings.ssh.proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
+        if let Some(Err(fault)) = login.map(|login| live.watch(&login.1)) {
+            let source = layers.source(&vars::PROXY);
+            layers.errors.extend(source.map(|source| ConfigError::new(source, fault.to_string())));
+        }
         if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
     }
 }

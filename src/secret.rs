@@ -15,11 +15,11 @@ pub mod process;
 pub mod redact;
 mod source;
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use self::live::LiveSecrets;
+use self::live::Watch;
 
 /// The longest secret that is taken, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 << 10;
@@ -45,7 +45,7 @@ pub struct Secret(Arc<Held>);
 struct Held {
     text: SecretString,
     /// Told when the secret goes, so that its patterns are wiped too.
-    watched_by: OnceLock<Weak<LiveSecrets>>,
+    watch: OnceLock<Watch>,
 }
 
 impl Secret {
@@ -58,7 +58,7 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(Arc::new(Held { text: text.into(), watched_by: OnceLock::new() }))
+        Self(Arc::new(Held { text: text.into(), watch: OnceLock::new() }))
     }
 }
 
@@ -70,8 +70,8 @@ impl From<&str> for Secret {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(live) = self.watched_by.get().and_then(Weak::upgrade) {
-            live.forget();
+        if let Some(watch) = self.watch.get() {
+            watch.end();
         }
     }
 }

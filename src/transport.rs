@@ -38,7 +38,7 @@ const RUNTIME_END: Duration = Duration::from_millis(100);
 const ABORTED: u8 = 130;
 
 /// The principal of whoever needs no token: the user of this machine.
-pub const LOCAL: &str = "local";
+pub const LOCAL: &str = crate::config::LOCAL_PRINCIPAL;
 
 /// What a transport needs of the process behind its MCP server.
 pub trait Backend: Send + Sync + 'static {

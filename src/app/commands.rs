@@ -216,11 +216,12 @@ impl App {
             }
         };
         let admitted = self.read(owner, "commands")?;
-        let mut found = self.commands.list(|command| {
+        let found = self.commands.list(|command| {
             use crate::ssh::registry::Entry;
-            command.owner() == owner && session.is_none_or(|session| command.session_id == session)
+            command.owner() == owner
+                && session.is_none_or(|session| command.session_id == session)
+                && filter.status.is_none_or(|status| command.status() == status)
         });
-        found.retain(|command| filter.status.is_none_or(|status| command.info().status == status));
         let more = found.len() > COMMANDS_PER_PAGE;
         let commands = found.iter().take(COMMANDS_PER_PAGE).map(|c| c.info()).collect();
         admitted.record(Ok(CommandPage { commands, more }))

@@ -7,6 +7,7 @@ use super::{
     connect::Role,
     plan::{Step, said},
 };
+use crate::secret::named::SecretError;
 use crate::ssh::{
     Error,
     client::{
@@ -23,7 +24,6 @@ impl App {
     /// Judges what is said about secrets; the log masks the one that came along from here on.
     pub(super) fn check_secrets(&self, request: &ConnectRequest) -> Result<(), Error> {
         if let Some(password) = &request.password {
-            self.settings.secrets.live.watch(password);
             let bytes = password.expose().len();
             if bytes > MAX_PASSWORD_BYTES {
                 return Err(Error::TooLong { field: "password", bytes, limit: MAX_PASSWORD_BYTES });
@@ -31,9 +31,10 @@ impl App {
             if request.password_ref.is_some() {
                 return Err(Error::ConflictingSecrets);
             }
+            self.settings.secrets.live.watch(password).map_err(SecretError::from)?;
         }
         for answered in &request.answers {
-            self.settings.secrets.live.watch(&answered.answer);
+            self.settings.secrets.live.watch(&answered.answer).map_err(SecretError::from)?;
         }
         match (&request.passphrase_ref, &request.key_path) {
             (Some(_), None) => Err(Error::PassphraseWithoutKey),

@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read},
+    fs::{File, Metadata},
     ops::Range,
     path::Path,
 };
 
+use secrecy::zeroize::Zeroizing;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -17,9 +17,10 @@ use super::{
     error::{ConfigError, Source},
     vars::{self, Kind, Var},
 };
+use crate::secret::file::{self, Access, Fault};
 
 /// A configuration file larger than this is refused.
-const MAX_BYTES: u64 = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 /// The section that holds no settings but secrets.
 const SECRETS: &str = "secrets";
@@ -51,16 +52,23 @@ impl FileValues {
     }
 
     /// Reads a file. Where `required` is false, a missing one is an empty one.
+    ///
+    /// Nobody else may have written it: it names programs that are run, and opens what is closed without it.
     pub(super) fn read(path: &Path, required: bool, errors: &mut Vec<ConfigError>) -> Self {
-        match read_text(path, MAX_BYTES) {
-            Ok(text) => {
+        if path == Path::new("/dev/null") {
+            return Self::default();
+        }
+        let opened = Opened::open(path, Access::Trusted);
+        match opened.and_then(|opened| Ok((opened.text(MAX_BYTES)?, opened.metadata))) {
+            Ok((text, metadata)) => {
                 let values = Self::parse(path, &text, errors);
-                values.check_access(path, errors);
+                values.check_access(&metadata, errors);
                 values
             }
-            Err(error) if !required && is_missing(&error) => Self::default(),
-            Err(error) => {
-                errors.push(ConfigError::new(Source::whole_file(path), format!("cannot be read: {error}")));
+            // A service account often has a home such as `/dev/null`.
+            Err(Fault::Missing) if !required => Self::default(),
+            Err(fault) => {
+                errors.push(ConfigError::new(Source::whole_file(path), said(fault)));
                 Self::default()
             }
         }
@@ -86,15 +94,15 @@ impl FileValues {
     }
 
     /// A file with a token in it is held to the same rule as a token file.
-    fn check_access(&self, path: &Path, errors: &mut Vec<ConfigError>) {
+    fn check_access(&self, metadata: &Metadata, errors: &mut Vec<ConfigError>) {
         // The URL of a proxy is a secret only where it has a login.
         let secret_in =
             |var: &Var| self.get(var).filter(|(text, _)| !matches!(var.kind, Kind::Proxy) || text.contains('@'));
         let secret = vars::ALL.iter().filter(|var| var.is_secret()).find_map(secret_in);
         if let Some((_, source)) = secret
-            && path.metadata().is_ok_and(|metadata| open_to_others(&metadata))
+            && let Err(fault) = file::check(metadata, Access::Secret)
         {
-            errors.push(ConfigError::new(source.clone(), OPEN_TO_OTHERS));
+            errors.push(ConfigError::new(source.clone(), said(fault)));
         }
     }
 }
@@ -197,43 +205,45 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     before.filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// A service account often has a home such as `/dev/null`.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
 /// What is said of a file with secrets that others can get at.
-pub(super) const OPEN_TO_OTHERS: &str = "holds a secret and is open to the group or to others; run chmod 600 on it";
-
-/// True when the group or others have any access to the file.
-#[cfg(unix)]
-pub(super) fn open_to_others(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & 0o077 != 0
-}
-
-/// Elsewhere the access lists of the file decide, and they are not read here.
-#[cfg(not(unix))]
-pub(super) fn open_to_others(_: &std::fs::Metadata) -> bool {
-    false
-}
+const OPEN_TO_OTHERS: &str = "holds a secret and is open to the group or to others; run chmod 600 on it";
 
 /// Reads a file with secrets, which only its owner may have access to. The error says what is wrong with it.
-pub(super) fn read_private(path: &Path, max_bytes: u64) -> Result<String, String> {
-    let text = read_text(path, max_bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    let metadata = path.metadata().map_err(|error| format!("cannot be read: {error}"))?;
-    if open_to_others(&metadata) { Err(OPEN_TO_OTHERS.to_owned()) } else { Ok(text) }
+pub(super) fn read_private(path: &Path, max_bytes: usize) -> Result<Zeroizing<String>, String> {
+    Opened::open(path, Access::Secret).and_then(|opened| opened.text(max_bytes)).map_err(said)
 }
 
-/// Reads a regular file of limited size. `/dev/null` stands for an empty one; a pipe could block the start for ever.
-pub(super) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
-    if !path.metadata()?.is_file() && path != Path::new("/dev/null") {
-        return Err(io::Error::other("not a regular file"));
+/// Reads a file that needs no protection, such as a certificate.
+pub(super) fn read_public(path: &Path, max_bytes: usize) -> Result<Zeroizing<String>, String> {
+    Opened::open(path, Access::Any).and_then(|opened| opened.text(max_bytes)).map_err(said)
+}
+
+/// A file that was opened once: what is judged is what is read.
+struct Opened {
+    file: File,
+    metadata: Metadata,
+}
+
+impl Opened {
+    fn open(path: &Path, access: Access) -> Result<Self, Fault> {
+        let file = file::open_through_links(path)?;
+        let metadata = file.metadata()?;
+        file::check(&metadata, access)?;
+        Ok(Self { file, metadata })
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::other(format!("larger than {max_bytes} bytes")));
+
+    fn text(&self, max_bytes: usize) -> Result<Zeroizing<String>, Fault> {
+        file::read_text(&self.file, max_bytes)
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
+}
+
+fn said(fault: Fault) -> String {
+    match fault {
+        Fault::OpenToOthers => OPEN_TO_OTHERS.into(),
+        Fault::Changeable => "can be changed by the group or by others; run chmod 600 on it".into(),
+        Fault::Foreign => "belongs to another user; it must be root's or that of whoever runs the server".into(),
+        Fault::Unreadable(why) => format!("cannot be read: {why}"),
+        Fault::NotText => "cannot be read: not UTF-8 text".into(),
+        fault => format!("cannot be read: it {fault}"),
+    }
 }

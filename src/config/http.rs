@@ -12,7 +12,7 @@ use secrecy::SecretSlice;
 
 use super::{
     error::{ConfigError, Source},
-    file::{read_private, read_text},
+    file::{read_private, read_public},
     layers::Layers,
     tokens, vars,
 };
@@ -21,8 +21,11 @@ use crate::secret::Secret;
 /// The principal that `MCP_TOKEN` stands for.
 pub const TOKEN_PRINCIPAL: &str = "token";
 
+/// The principal of callers on the Unix socket, and of those without a token. No token is named so.
+pub const LOCAL_PRINCIPAL: &str = "local";
+
 /// A PEM file larger than this is refused.
-const MAX_PEM_BYTES: u64 = 256 * 1024;
+const MAX_PEM_BYTES: usize = 256 * 1024;
 
 /// The HTTP server.
 #[derive(Clone, Debug)]
@@ -154,15 +157,15 @@ fn read_tls(layers: &mut Layers<'_>) -> Option<TlsSettings> {
 
 fn read_pair(certificate: &Path, key: &Path, errors: &mut Vec<ConfigError>) -> Option<TlsSettings> {
     let mut refuse = |path: &Path, fault: String| errors.push(ConfigError::new(Source::whole_file(path), fault));
-    let chain = read_text(certificate, MAX_PEM_BYTES);
+    let chain = read_public(certificate, MAX_PEM_BYTES);
     let key_text = read_private(key, MAX_PEM_BYTES);
     match (chain, key_text) {
         (Ok(chain), Ok(text)) => {
-            return Some(TlsSettings { certificate: chain.into_bytes(), key: text.into_bytes().into() });
+            return Some(TlsSettings { certificate: chain.as_bytes().to_vec(), key: text.as_bytes().to_vec().into() });
         }
         (chain, text) => {
-            if let Err(error) = chain {
-                refuse(certificate, format!("cannot be read: {error}"));
+            if let Err(fault) = chain {
+                refuse(certificate, fault);
             }
             if let Err(fault) = text {
                 refuse(key, fault);

@@ -18,14 +18,16 @@ pub(super) fn read(layers: &mut Layers<'_>) -> Secrets {
     }
     for entry in entries {
         match parse(&entry, layers.environment()) {
-            Ok(secret) => drop(secrets.named.insert(entry.name, secret)),
+            Ok(secret) => {
+                // From the start: these are held as long as the process runs.
+                if let SecretSource::Environment { value: Some(value), .. } = &secret.source
+                    && let Err(fault) = secrets.live.watch(value)
+                {
+                    layers.errors.push(ConfigError::new(entry.source, fault.to_string()));
+                }
+                secrets.named.insert(entry.name, secret);
+            }
             Err(fault) => layers.errors.push(ConfigError::new(entry.source, fault)),
-        }
-    }
-    // From the start: these are held as long as the process runs.
-    for secret in secrets.named.values() {
-        if let SecretSource::Environment { value: Some(value), .. } = &secret.source {
-            secrets.live.watch(value);
         }
     }
     secrets

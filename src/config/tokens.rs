@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    NamedToken,
+    LOCAL_PRINCIPAL, NamedToken,
     error::{ConfigError, Source},
     file::read_private,
     vars::{Kind, MAX_TOKEN_CHARS, MIN_TOKEN_CHARS},
@@ -11,7 +11,7 @@ use super::{
 use crate::secret::Secret;
 
 /// A token file larger than this is refused.
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 const MAX_NAME_CHARS: usize = 64;
 
 /// The token, if it is one that can be sent in a header and is not too easily guessed.
@@ -45,6 +45,9 @@ fn parse_line(line: &str, before: &[NamedToken]) -> Result<NamedToken, String> {
     let (name, token) = (name.trim(), token.trim());
     if !is_name(name) {
         return Err(format!("the name is not 1 to {MAX_NAME_CHARS} letters, digits, `.`, `_` or `-`"));
+    }
+    if name == LOCAL_PRINCIPAL {
+        return Err(format!("the name `{LOCAL_PRINCIPAL}` stands for callers without a token; choose another"));
     }
     let token = parse_token(token).ok_or_else(|| format!("the token of `{name}` is not {}", Kind::Token))?;
     if before.iter().any(|other| other.name == name) {

@@ -21,7 +21,8 @@ pub fn tools() -> Vec<Tool> {
     vec![
         Tool::new("ssh_connect", Access::Additive, session::connect)
             .text("Open an SSH session", text::CONNECT)
-            .open_world(),
+            .open_world()
+            .asks(),
         Tool::new("ssh_execute", Access::Destructive, command::execute)
             .text("Run a command", text::EXECUTE)
             .open_world()

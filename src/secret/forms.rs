@@ -10,12 +10,14 @@ pub(super) const MIN_MASKED_BYTES: usize = 4;
 /// Longer ones, such as a whole file, are masked as they are and as a string literal only.
 const MAX_ENCODED_BYTES: usize = 512;
 
-/// A secret as it stands, escaped, and encoded.
+/// A secret as it stands, escaped, and encoded; in order, each form once.
 pub(super) fn of(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     if secret.len() < MIN_MASKED_BYTES {
         return Vec::new();
     }
-    let mut forms = vec![secret.to_owned(), debug(secret), json(secret), debug(&json(secret))];
+    let json = Zeroizing::new(json(secret));
+    let mut forms = vec![secret.to_owned(), shown(secret), debug(secret), shown(&json), debug(&json)];
+    forms.push(json.as_str().to_owned());
     if secret.len() <= MAX_ENCODED_BYTES {
         forms.extend([BASE64, BASE64URL].iter().map(|encoding| encoding.encode(secret.as_bytes())));
         forms.extend([BASE64_NOPAD, BASE64URL_NOPAD].iter().flat_map(|encoding| inside_base64(encoding, secret)));
@@ -23,7 +25,28 @@ pub(super) fn of(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
         forms.extend(percent(secret));
     }
     forms.retain(|form| form.len() >= MIN_MASKED_BYTES);
-    forms.into_iter().map(|form| Zeroizing::new(form.into_bytes())).collect()
+    let mut forms = forms.into_iter().map(|form| Zeroizing::new(form.into_bytes())).collect();
+    each_once(&mut forms);
+    forms
+}
+
+/// Puts forms in order and lets go of those that are there twice.
+pub(super) fn each_once(forms: &mut Vec<Zeroizing<Vec<u8>>>) {
+    forms.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
+    forms.dedup();
+}
+
+/// As tracing-subscriber 0.3 writes a message: what a terminal would obey is escaped.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 6);
+    for c in text.chars() {
+        let _ = match c {
+            '\u{7}' | '\u{8}' | '\u{c}' | '\u{1b}' | '\u{7f}' => write!(out, "\\x{:02x}", u32::from(c)),
+            '\u{80}'..='\u{9f}' => write!(out, "\\u{{{:x}}}", u32::from(c)),
+            c => out.write_char(c),
+        };
+    }
+    out
 }
 
 /// As `{:?}` writes it, without the quotes.

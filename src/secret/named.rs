@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Secret, live::LiveSecrets};
+use super::{
+    Secret,
+    live::{LiveSecrets, NoRoom},
+};
 use crate::error::{Code, Detail, Details, Explain};
 
 pub use super::{
@@ -51,6 +54,8 @@ pub enum SecretError {
     NotAllowed { name: String, host: String, port: u16 },
     #[error("the secret {name:?} cannot be read: {why}")]
     Unavailable { name: String, why: String },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Secrets {
@@ -58,7 +63,8 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// An unknown name, a host that may not have it (nothing is read then), or a source that fails.
+    /// An unknown name, a host that may not have it (nothing is read then), a source that fails, or more secrets in
+    /// use than the log can mask.
     pub async fn get(&self, name: &str, host: &str, port: u16) -> Result<Secret, SecretError> {
         let Some(secret) = self.named.get(name) else {
             // Not repeated: it may be a secret that was given in place of a name.
@@ -72,7 +78,7 @@ impl Secrets {
         }
         let text = secret.source.read().await;
         let text = text.map_err(|why| SecretError::Unavailable { name: name.into(), why })?;
-        self.live.watch(&text);
+        self.live.watch(&text)?;
         Ok(text)
     }
 }
@@ -90,6 +96,7 @@ impl Explain for SecretError {
             Self::NotFound { .. } => Code::SecretNotFound,
             Self::NotAllowed { .. } => Code::SecretNotAllowed,
             Self::Unavailable { .. } => Code::SecretUnavailable,
+            Self::NoRoom(_) => Code::Busy,
         }
     }
 
@@ -105,18 +112,23 @@ impl Explain for SecretError {
                     .into()
             }
             Self::Unavailable { .. } => "Ask the user to check [secrets] in the settings file of this server.".into(),
+            Self::NoRoom(_) => {
+                "Nothing was connected. Repeat this call in a moment, or close sessions that are done with \
+                 ssh_disconnect."
+                    .into()
+            }
         })
     }
 
     fn retryable(&self) -> bool {
-        false
+        matches!(self, Self::NoRoom(_))
     }
 
     fn details(&self) -> Details {
         match self {
             Self::NotFound { available } => Details::new().with("available", Detail::Texts(available.clone())),
             Self::NotAllowed { host, port, .. } => Details::new().text("host", host).number("port", *port),
-            Self::Unavailable { .. } => Details::new(),
+            Self::Unavailable { .. } | Self::NoRoom(_) => Details::new(),
         }
     }
 }

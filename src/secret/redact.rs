@@ -9,8 +9,11 @@ use secrecy::zeroize::{Zeroize, Zeroizing};
 
 /// What stands where a secret stood, unless a secret could be read into it.
 const MASK: &str = "[redacted]";
-/// Nodes of an automaton, about one for each byte of each pattern; 24 bytes each. With more, nothing is let through.
-const MAX_NODES: usize = 2_000_000;
+/// Nodes of an automaton, about one for each byte of each pattern; 24 bytes each. [`LiveSecrets`] keeps below it; with
+/// more, nothing would be let through.
+///
+/// [`LiveSecrets`]: super::live::LiveSecrets
+pub(super) const MAX_NODES: usize = 2_000_000;
 /// The node where nothing has matched yet; no node has it as a child.
 const ROOT: u32 = 0;
 

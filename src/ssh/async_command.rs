@@ -332,6 +332,12 @@ impl Command {
         self.outcome.borrow().is_none()
     }
 
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.outcome.borrow().as_ref().map_or(Status::Running, |outcome| outcome.status)
+    }
+
     /// The command as it stands.
     #[must_use]
     pub fn info(&self) -> CommandInfo {

@@ -253,7 +253,9 @@ impl Explain for Error {
             },
             Error::ChannelRefused { .. } => "The server allows no commands on this login. Ask the user.".into(),
             Error::NoPlace { .. } => "Wait for running commands to end, then repeat this call.".into(),
-            Error::ConnectionLost { .. } => "Open a new session with ssh_connect, then repeat the command.".into(),
+            Error::ConnectionLost { .. } => {
+                "Nothing was run. Repeat the command; if its session is closed, open one with ssh_connect first.".into()
+            }
             Error::OutcomeUnknown { .. } => "The command may have run, wholly or in part. Look at its effect on \
                 the host before running it again."
                 .into(),
@@ -269,7 +271,10 @@ impl Explain for Error {
         match self {
             Error::Client(error, _) => error.is_transient(),
             Error::Full(full) => full.retryable(),
-            Error::NoPlace { .. } | Error::TooManyCommands { .. } | Error::Stopping => true,
+            Error::Secret(error) => error.retryable(),
+            Error::NoPlace { .. } | Error::TooManyCommands { .. } | Error::Stopping | Error::ConnectionLost { .. } => {
+                true
+            }
             _ => false,
         }
     }

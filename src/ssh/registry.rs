@@ -148,6 +148,10 @@ impl<I: Copy + Eq + Hash, T: Entry> Entries<I, T> {
             own.bytes += size;
             own.ended.push((at, *id, size));
         }
+        let sum: usize = kept.values().map(|own| own.bytes).sum();
+        if sum <= bytes.total && kept.values().all(|own| own.bytes <= bytes.own) {
+            return;
+        }
         for own in kept.values_mut() {
             // The oldest is the last.
             own.ended.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));

@@ -6,6 +6,7 @@ use crate::support::{
     embedded_host::{EmbeddedHost, Options},
     home::Home,
     mcp_client::{Does, HttpServer, Human, McpClient, RawStdio, ToolAnswer},
+    wait::bounded,
 };
 
 const ASK: (&str, &str) = ("SSH_HOST_KEY_POLICY", "ask");
@@ -80,6 +81,38 @@ async fn human_approves_a_key_in_either_era_and_on_every_transport() {
         let again = client.call_and_answer("ssh_connect", scene.arguments()).await.success();
         assert_eq!((&again["host_key"]["trust"], human.asked().len()), (&json!("known"), 1), "{case}");
     }
+}
+
+#[tokio::test]
+async fn question_comes_on_the_stream_of_its_call_to_a_client_that_opens_no_other() {
+    let scene = Scene::new().await;
+    let server = HttpServer::start(&scene.env(&[])).await;
+    let headers = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
+    let client = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}},
+        "clientInfo": {"name": "t", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client});
+    let hello = server.post(&headers, &hello.to_string()).await;
+    let session = hello.header("mcp-session-id").unwrap().to_owned();
+    let headers =
+        [&headers[..], &[("Mcp-Session-Id", session.as_str()), ("MCP-Protocol-Version", "2025-06-18")]].concat();
+    server.post(&headers, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string()).await;
+
+    let params = json!({"name": "ssh_connect", "arguments": scene.arguments()});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params});
+    let mut answers = server.stream(&headers, &call.to_string()).await;
+    let mut next = async || loop {
+        let event = bounded("an event", answers.event()).await.unwrap().expect("the stream goes on");
+        if let Ok(message) = serde_json::from_str::<Value>(&event.data) {
+            return message;
+        }
+    };
+    let question = next().await;
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    let yes = json!({"action": "accept", "content": {"trust": true}});
+    let yes = json!({"jsonrpc": "2.0", "id": question["id"], "result": yes});
+    assert_eq!(server.post(&headers, &yes.to_string()).await.status, 202);
+    let answer = next().await;
+    assert_eq!(answer["result"]["structuredContent"]["host_key"]["trust"], "approved", "{answer}");
 }
 
 #[tokio::test]

@@ -159,6 +159,26 @@ async fn what_exists_outside_of_the_roots_is_not_told() {
 }
 
 #[tokio::test]
+async fn root_within_another_root_may_be_a_link() {
+    let host = Options::default().start().await.unwrap();
+    let home = Home::new();
+    for folder in ["keys", "elsewhere"] {
+        fs::create_dir(home.path().join(folder)).unwrap();
+        host.write_client_key(&home.path().join(folder).join("key")).unwrap();
+    }
+    link(home.path().join("elsewhere"), home.path().join("keys/team"));
+    let address = format!("u@127.0.0.1:{}", host.port());
+    let cases = [("~/keys", false), ("~/keys:~/keys/team", true), ("~/keys/team:~/keys", true)];
+    for (roots, allowed) in cases {
+        let client = home.client(&[("SSH_KEY_ROOTS", roots)]).await;
+        for (path, allowed) in [("~/keys/key", true), ("~/keys/team/key", allowed)] {
+            let answer = client.call("ssh_connect", json!({"address": address, "key_path": path})).await;
+            assert_eq!(!answer.is_error, allowed, "{roots}, {path}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn configured_roots_are_allowed_even_through_a_link_and_others_are_not() {
     let host = Options::default().start().await.unwrap();
     let home = Home::new();

@@ -165,7 +165,7 @@ async fn source_that_fails_says_why_without_what_it_read() {
         ("file = \"~/missing\"".into(), "does not exist"),
         ("file = \"~/open\"".into(), "other users"),
         ("file = \"~/empty\"".into(), "empty"),
-        ("file = \"~/large\"".into(), "64 KiB"),
+        ("file = \"~/large\"".into(), "larger than 65536 bytes"),
         ("file = \"~/link\"".into(), "link"),
         ("file = \"~/folder\"".into(), "regular"),
         ("file = \"~/fifo\"".into(), "regular"),
@@ -304,7 +304,7 @@ fn log_masks_the_secrets_that_are_held_in_every_form_and_across_writes() {
     );
     let text = "pa\"ss\\w\u{f6}rd/\n+1";
     let secret = Secret::from(text);
-    live.watch(&secret);
+    live.watch(&secret).unwrap();
     let json = json!({"password": text}).to_string();
     let base64 = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
     let within = |whole: String, ends: usize| (whole[ends..whole.len() - ends].to_owned(), whole);
@@ -338,6 +338,58 @@ fn log_masks_the_secrets_that_are_held_in_every_form_and_across_writes() {
     });
 }
 
+/// tracing-subscriber escapes these in a message, some of them as nothing else does.
+#[test]
+fn log_masks_a_secret_with_what_a_terminal_would_obey() {
+    let (log, live) = (Log::default(), LiveSecrets::new());
+    let masked = Masked::new(
+        {
+            let log = log.clone();
+            move || log.clone()
+        },
+        &live,
+    );
+    let subscriber = tracing_subscriber::registry().with(fmt::layer().with_ansi(false).with_writer(masked));
+    tracing::subscriber::with_default(subscriber, || {
+        for odd in ['\u{7}', '\u{8}', '\u{c}', '\u{1b}', '\u{7f}', '\u{85}'] {
+            let text = format!("canary\n{odd}\"canary");
+            let secret = Secret::from(text.as_str());
+            live.watch(&secret).unwrap();
+            for shown in [text.clone(), json!(text).to_string(), format!("{text:?}")] {
+                tracing::info!("before {shown} after");
+                let line = log.take();
+                assert!(!line.contains("canary") && line.contains("after"), "{odd:?}: {line:?}");
+            }
+        }
+    });
+}
+
+/// One caller's secrets do not end the log for all.
+#[tokio::test]
+async fn secret_that_the_log_has_no_room_to_mask_is_refused_as_busy() {
+    let server = FakeServer::start(Play::Say(b"HELLO\r\n")).await;
+    let home = Home::new();
+    // Each of these bytes is written in 19, in all forms: there is room for 2,000,000.
+    let long = "\u{1}".repeat(1024);
+    private(&home.path().join("long"), &long);
+    let config = "[secrets.most]\nenv = \"MOST\"\n[secrets.long]\nfile = \"~/long\"\n";
+    let client = client(&home, config, &[("MOST", &"\u{1}".repeat(105_000))]).await;
+    let connect = async |secret: Value| {
+        let target = json!({"address": server.address(), "username": "u", "max_retries": 0});
+        client.call("ssh_connect", with(target, secret)).await
+    };
+    for secret in [json!({"password": long}), json!({"password_ref": "long"})] {
+        let answer = connect(secret).await;
+        assert_eq!((answer.code(), &answer.structured["retryable"]), ("busy", &json!(true)), "{}", answer.text);
+        assert!(answer.structured["hint"].as_str().unwrap().contains("ssh_disconnect"), "{}", answer.text);
+        assert_eq!(server.connections(), 0);
+    }
+    for secret in [json!({"password": CANARY}), json!({"password_ref": "most"})] {
+        let answer = connect(secret).await;
+        assert_eq!(answer.code(), "not_ssh", "{}", answer.text);
+    }
+}
+
 #[test]
 fn writes_that_split_a_secret_do_not_let_it_through() {
     use tracing_subscriber::fmt::MakeWriter;
@@ -350,7 +402,7 @@ fn writes_that_split_a_secret_do_not_let_it_through() {
         &live,
     );
     let secret = Secret::from(CANARY);
-    live.watch(&secret);
+    live.watch(&secret).unwrap();
     for cut in 0..=CANARY.len() {
         let mut line = masked.make_writer();
         line.write_all(b"a ").unwrap();

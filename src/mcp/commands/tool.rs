@@ -120,6 +120,8 @@ pub struct Tool {
     pub open_world: bool,
     /// Its verb takes the cancellation of the call itself and tidies up; others are dropped.
     pub cancels_itself: bool,
+    /// It may have a question for the human before it can be answered.
+    pub asks: bool,
     /// Its parameters.
     pub params: Vec<Param>,
     /// Schema of its parameters, with texts and marks.
@@ -154,6 +156,7 @@ impl Tool {
             idempotent: access == Access::ReadOnly,
             open_world: false,
             cancels_itself: false,
+            asks: false,
             params: Param::all(&input),
             input,
             output: schema::whole::<R>(),
@@ -183,6 +186,12 @@ impl Tool {
     #[must_use]
     pub fn cancels_itself(self) -> Self {
         Self { cancels_itself: true, ..self }
+    }
+
+    /// It may have a question for the human.
+    #[must_use]
+    pub fn asks(self) -> Self {
+        Self { asks: true, ..self }
     }
 
     /// Reads the arguments.

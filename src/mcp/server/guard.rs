@@ -1,8 +1,12 @@
-//! One call as a task of its own: a panic, a hang or a caller that gives up ends this call only.
+//! A panic, a hang or a caller that gives up ends its call only.
+//!
+//! The call stays on the task that rmcp gave it: a question to the client finds its way by that task, onto the stream
+//! that the call is answered on.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
 use crate::{
@@ -26,8 +30,9 @@ pub(super) async fn guarded(
         }
     };
     tokio::select! {
-        ended = AbortOnDropHandle::new(tokio::spawn(answer.in_current_span())) => ended.unwrap_or_else(|fault| {
-            error!(panic = fault.is_panic(), "a call ended without an answer");
+        // What a panic leaves half-done is behind locks, which are taken all the same after one.
+        ended = AssertUnwindSafe(answer.in_current_span()).catch_unwind() => ended.unwrap_or_else(|_| {
+            error!("a call panicked");
             Err(internal("an internal error ended this call"))
         }),
         // Either may be it; only in the second case somebody reads this.

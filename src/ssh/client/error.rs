@@ -93,23 +93,21 @@ impl ClientError {
     /// does by itself can mend it.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        if let ClientError::AtHop { source, .. } = self {
-            return source.is_final();
-        }
-        matches!(
-            self,
+        match self {
+            ClientError::AtHop { source, .. } => source.is_final(),
+            // A file that cannot be read for a moment: no descriptor is left, or its file system is away.
+            ClientError::HostKey { source, .. } => !source.is_of_a_file(),
             ClientError::AuthFailed(_)
-                | ClientError::NeedsAnswers(_)
-                | ClientError::NotATotpSecret
-                | ClientError::LostInLogin { .. }
-                | ClientError::HostKey { .. }
-                | ClientError::NoCommonAlgorithm(_)
-                | ClientError::NoAlgorithmLeft { .. }
-                | ClientError::NotSsh { .. }
-                | ClientError::AgentUnavailable { .. }
-                | ClientError::AgentEmpty
-                | ClientError::Key(_)
-        )
+            | ClientError::NeedsAnswers(_)
+            | ClientError::NotATotpSecret
+            | ClientError::LostInLogin { .. }
+            | ClientError::NoCommonAlgorithm(_)
+            | ClientError::NoAlgorithmLeft { .. }
+            | ClientError::NotSsh { .. }
+            | ClientError::AgentEmpty
+            | ClientError::Key(_) => true,
+            _ => false,
+        }
     }
 
     /// The failure of a jump host on the way, counted from here. One that is nearer stays what it is.

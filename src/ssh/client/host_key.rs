@@ -166,11 +166,13 @@ impl KnownHosts {
     /// Why an unknown key is not to be recorded; none where it may be.
     fn unrecorded(&self, offer: &Offer<'_>, certified: bool) -> Option<Unrecorded> {
         match self.policy {
-            _ if offer.approved.is_some() => None,
             HostKeyPolicy::Strict => Some(Unrecorded::Strict),
+            // OpenSSH would record it: whoever stands in between need only show no certificate. Nor is it a question
+            // for the human, who was told whom to trust by whoever wrote that line.
+            _ if certified => Some(Unrecorded::NotCertified),
+            _ if offer.approved.is_some() => None,
             HostKeyPolicy::Ask => Some(Unrecorded::Unasked),
-            // OpenSSH would record it: whoever stands in between need only show no certificate.
-            HostKeyPolicy::AcceptNew => certified.then_some(Unrecorded::NotCertified),
+            HostKeyPolicy::AcceptNew => None,
         }
     }
 

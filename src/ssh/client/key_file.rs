@@ -152,8 +152,8 @@ impl KeyFile {
             Fault::Link => self.refused(&path, Refusal::Link),
             Fault::NotRegular => self.refused(&path, Refusal::NotRegular),
             // No key is as large, and no more of it is read.
-            Fault::TooLarge | Fault::NotText => KeyFileError::NotAPrivateKey { path },
-            Fault::Foreign | Fault::OpenToOthers | Fault::Unreadable(_) => {
+            Fault::TooLarge(_) | Fault::NotText => KeyFileError::NotAPrivateKey { path },
+            Fault::Foreign | Fault::OpenToOthers | Fault::Changeable | Fault::Unreadable(_) => {
                 KeyFileError::Permissions { path, why: fault.to_string() }
             }
         }

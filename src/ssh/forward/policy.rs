@@ -22,8 +22,10 @@ const METADATA_NAMES: [&str; 6] = [
 ];
 /// Alibaba's, which is not link-local.
 const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-/// Amazon's over IPv6.
-const AMAZON_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Azure's WireServer, which hands out certificates of the machine.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+/// The network of Amazon's services for a machine over IPv6: metadata, Pod Identity, time, names.
+const AMAZON_V6: [u16; 2] = [0xfd00, 0xec2];
 /// Google's over IPv6.
 const GOOGLE_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
@@ -92,7 +94,9 @@ fn verdict(settings: &ForwardSettings, host: &str, port: u16, own_port: Option<u
         return Some(Denied::OwnPort);
     }
     let is_in = |list: &[TargetPattern]| list.iter().any(|pattern| pattern.matches(&name, address, port));
-    if is_in(&settings.deny) {
+    // A network that is denied may be written as the target is, too: NAT64, say.
+    let as_written = name.parse().ok();
+    if is_in(&settings.deny) || settings.deny.iter().any(|pattern| pattern.matches(&name, as_written, port)) {
         return Some(Denied::Listed);
     }
     settings.allow.as_deref().is_some_and(|allow| !is_in(allow)).then_some(Denied::NotListed)
@@ -148,8 +152,10 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 fn is_metadata(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address.is_link_local() || address == ALIBABA,
-        IpAddr::V6(address) => address.is_unicast_link_local() || [AMAZON_V6, GOOGLE_V6].contains(&address),
+        IpAddr::V4(address) => address.is_link_local() || [ALIBABA, AZURE].contains(&address),
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local() || address == GOOGLE_V6 || address.segments().starts_with(&AMAZON_V6)
+        }
     }
 }
 
@@ -162,9 +168,21 @@ fn is_nobody(address: IpAddr) -> bool {
     unspecified || address.is_multicast()
 }
 
+/// As the hosts files of Debian, Fedora and their kin have them.
+const LOOPBACK_NAMES: [&str; 9] = [
+    "localhost",
+    "localhost.localdomain",
+    "localhost4",
+    "localhost4.localdomain4",
+    "localhost6",
+    "localhost6.localdomain6",
+    "loopback",
+    "ip6-localhost",
+    "ip6-loopback",
+];
+
 fn is_loopback_name(name: &str) -> bool {
-    name.ends_with(".localhost")
-        || ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"].contains(&name)
+    name.ends_with(".localhost") || LOOPBACK_NAMES.contains(&name)
 }
 
 #[cfg(test)]
@@ -201,7 +219,9 @@ mod tests {
             "febf::1",
             "fd00:ec2::254",
             "fd00:0ec2:0:0:0:0:0:0254",
+            "fd00:ec2::23",
             "fd20:ce::254",
+            "168.63.129.16",
             "100.100.100.200",
             "::ffff:100.100.100.200",
             "metadata.google.internal",
@@ -248,7 +268,7 @@ mod tests {
             "169.254.169.254.example.com",
             "metadata.example.com",
             "100.100.100.201",
-            "fd00:ec2::255",
+            "fd00:ec3::254",
             "2130706433",
             "169.253.255.255",
             "169.255.0.0",
@@ -263,9 +283,17 @@ mod tests {
 
     #[test]
     fn our_own_port_is_refused_on_this_machine_only() {
-        for host in
-            ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.1", "0x7f000001", "::1", "::ffff:127.0.0.1"]
-        {
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "localhost4",
+            "127.0.0.1",
+            "127.1",
+            "0x7f000001",
+            "::1",
+            "::ffff:127.0.0.1",
+        ] {
             assert_eq!(verdict(&settings(None, ""), host, 8000, Some(8000)), Some(Denied::OwnPort), "{host}");
             assert_eq!(verdict(&settings(None, ""), host, 8001, Some(8000)), None, "{host}");
             assert_eq!(verdict(&settings(None, ""), host, 8000, None), None, "{host}");
@@ -290,5 +318,7 @@ mod tests {
         for (host, port, expected) in cases {
             assert_eq!(verdict(&both, host, port, None), expected, "{host}:{port}");
         }
+        let translated = settings(None, "[64:ff9b::]/96:*");
+        assert_eq!(verdict(&translated, "64:ff9b::a00:1", 80, None), Some(Denied::Listed));
     }
 }

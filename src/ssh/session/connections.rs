@@ -185,6 +185,8 @@ impl Connections {
             // server ends each connection at its first channel: every one is a login.
             Err(_) if (self.reconnects || self.pool.serves_once()) && may_try_another => {
                 connection.cut();
+                // The same for a further connection.
+                self.pool.pause_growth();
                 Ok(None)
             }
             Err(_) => Err(self.lost()),

@@ -7,6 +7,7 @@ use ssh_mcp::config::{Args, Environment};
 use super::{
     from_environment, private_file, refusal, refused_environment, refused_file, resolve, set_mode, with_config,
 };
+use crate::support::openssh::is_root;
 
 const TOKEN: &str = "canary-0123456789abcdef";
 
@@ -131,6 +132,61 @@ fn secrets_that_others_could_read_are_refused() {
         assert!(refusal(&Args::default(), &environment).contains("chmod 600"), "{mode:o}");
         assert!(refusal(&with_config(&config), &Environment::default()).contains("chmod 600"), "{mode:o}");
     }
+}
+
+#[test]
+fn no_token_is_named_as_those_without_one() {
+    let message = refused_tokens(format!("alice:{TOKEN}\nlocal:other-{TOKEN}\n"));
+    assert!(message.contains("FILE:2: the name `local` stands for callers without a token"), "{message}");
+}
+
+#[test]
+#[cfg(unix)]
+fn settings_that_others_could_change_are_refused() {
+    use std::os::unix::fs::{chown, symlink};
+    let (directory, config) = private_file("[ssh]\nmax_retries = 1\n[secrets.x]\ncommand = [\"true\"]\n");
+    for mode in [0o664, 0o646, 0o622] {
+        set_mode(&config, mode);
+        let message = refusal(&with_config(&config), &Environment::default());
+        assert!(message.contains("can be changed by the group or by others"), "{mode:o}: {message}");
+    }
+    let link = directory.path().join("link");
+    symlink(&config, &link).unwrap();
+    for mode in [0o644, 0o600, 0o400] {
+        set_mode(&config, mode);
+        for path in [&config, &link] {
+            assert_eq!(resolve(&with_config(path), Environment::default()).ssh.max_retries, 1, "{mode:o}");
+        }
+    }
+    set_mode(&config, 0o664);
+    assert!(refusal(&with_config(&link), &Environment::default()).contains("can be changed"));
+    if is_root() {
+        // Only root can give a file to another user.
+        set_mode(&config, 0o600);
+        chown(&config, Some(12_345), None).unwrap();
+        assert!(refusal(&with_config(&config), &Environment::default()).contains("belongs to another user"));
+        let (_tokens, tokens) = private_file(format!("alice:{TOKEN}"));
+        chown(&tokens, Some(12_345), None).unwrap();
+        let environment = Environment::default().with("MCP_TOKEN_FILE", tokens.as_os_str());
+        assert!(refusal(&Args::default(), &environment).contains("belongs to another user"));
+    }
+}
+
+#[test]
+fn secrets_that_the_log_has_no_room_to_mask_are_refused_at_the_start() {
+    let (_directory, config) = private_file("[secrets.a]\nenv = \"A\"\n[secrets.b]\nenv = \"B\"\n");
+    let costly = |bytes: usize| "\u{1}".repeat(bytes);
+    let environment = Environment::from([("A", costly(60_000)), ("B", format!("b{}", costly(60_000)))]);
+    let message = refusal(&with_config(&config), &environment);
+    assert!(message.contains(":3: the secrets in use are too many or too long"), "{message}");
+    // Equal ones take room once.
+    resolve(&with_config(&config), Environment::from([("A", costly(60_000)), ("B", costly(60_000))]));
+
+    let lines = (0..8).map(|n| format!("t{n}:{n}{}\n", "\"".repeat(500)));
+    let (_other, tokens) = private_file(lines.collect::<String>());
+    let environment = Environment::from([("A", costly(104_500))]).with("MCP_TOKEN_FILE", tokens.as_os_str());
+    let message = refusal(&with_config(&config), &environment);
+    assert!(message.contains("MCP_TOKEN_FILE (environment): the secrets in use are too many"), "{message}");
 }
 
 #[test]

@@ -103,6 +103,14 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+impl HostKeyError {
+    /// Whether a file could not be read or written: nothing is said about the key.
+    #[must_use]
+    pub const fn is_of_a_file(&self) -> bool {
+        matches!(self, HostKeyError::Unreadable { .. } | HostKeyError::CannotRecord { .. })
+    }
+}
+
 impl Explain for HostKeyError {
     fn code(&self) -> Code {
         match self {

@@ -34,7 +34,9 @@ pub(super) fn expand(path: &str, home: Option<&Path>) -> PathBuf {
 /// never through a link, so that nothing that is changed meanwhile leads elsewhere.
 pub(super) fn open(path: &Path, roots: &[PathBuf]) -> Result<File, Refusal> {
     let below = |root: &PathBuf| Some((root.clone(), plain_parts(path.strip_prefix(root).ok()?)?));
-    let (root, parts) = roots.iter().find_map(below).ok_or(Refusal::Outside)?;
+    // The innermost: that it is reached through a link from another one is chosen too.
+    let innermost = roots.iter().filter_map(below).min_by_key(|(_, parts)| parts.len());
+    let (root, parts) = innermost.ok_or(Refusal::Outside)?;
     walk(&root, &parts)
 }
 

@@ -86,6 +86,11 @@ impl HttpServer {
         self.send("POST", "/mcp", headers, body).await
     }
 
+    /// `POST /mcp` whose answer may be a stream of events.
+    pub(crate) async fn stream(&self, headers: &[(&str, &str)], body: &str) -> HttpStream {
+        bounded("/mcp", open(self.port, "POST", "/mcp", headers, body)).await.expect("the head of a reply")
+    }
+
     /// Calls a tool as the bare `curl` line of the README does, and gives the JSON-RPC reply.
     pub(crate) async fn curl(&self, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
