@@ -114,6 +114,10 @@ impl Connections {
 
     /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
     pub(crate) async fn ensure(&self) -> Result<bool, Error> {
+        // A server that ends each connection with its channel has lost none.
+        if self.pool.any().is_none() && self.pool.rests() {
+            return Ok(false);
+        }
         if self.pool.any().is_some() && self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
