@@ -1,7 +1,12 @@
 //! Owns all state; one verb per use case: check, act, record.
 
 mod commands;
+mod connect;
+mod forwards;
 mod gate;
+mod hosts;
+mod login;
+mod plan;
 mod sessions;
 mod types;
 
@@ -12,9 +17,11 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::hosts::{HOSTS_PER_PAGE, HostPage, HostRow, HostView};
+pub use self::plan::ResolvedRow;
 pub use self::types::{
-    Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, ConnectRequest,
-    Connected, Disconnected, Health, OutputRequest, Until, Waiter,
+    ApprovedKey, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView,
+    ConnectRequest, Connected, Disconnected, Health, OutputRequest, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;
@@ -22,7 +29,7 @@ use crate::{
     config::{Limits, Settings, Share, vars},
     ssh::{
         async_command::Command,
-        client::host_key::KnownHosts,
+        client::{host_key::KnownHosts, login::WorkedKeys, route::JumpPool},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
         output::SpillStore,
@@ -48,8 +55,12 @@ pub struct App {
     own_port: OnceLock<u16>,
     /// Room on the disk for long output, which all commands share.
     spill: Arc<SpillStore>,
-    /// Shared, since its files are written under one lock.
-    known_hosts: Arc<KnownHosts>,
+    /// The files that hold for every host; a host may have others besides.
+    known_hosts: KnownHosts,
+    /// Connections to jump hosts, shared by the sessions of a principal.
+    jumps: Arc<JumpPool>,
+    /// Which key was taken where.
+    worked_keys: Arc<WorkedKeys>,
     /// Watches over sessions; what a session itself runs is on the session's own tracker.
     tasks: TaskTracker,
     /// Fires when the process ends; nothing new is begun from then on.
@@ -75,7 +86,9 @@ impl App {
             quotas: Quotas::new(&settings.ssh.limits),
             own_port: OnceLock::new(),
             forwards: Registry::default(),
-            known_hosts: Arc::new(known_hosts),
+            known_hosts,
+            jumps: Arc::default(),
+            worked_keys: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             started: Instant::now(),
@@ -121,6 +134,7 @@ impl App {
         let closing = open.iter().map(|session| session.close(EndReason::Shutdown));
         let ended = async {
             futures_util::future::join_all(closing).await;
+            self.jumps.shutdown().await;
             self.tasks.close();
             self.tasks.wait().await;
         };

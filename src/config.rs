@@ -10,7 +10,9 @@ mod error;
 mod file;
 mod http;
 mod layers;
+mod proxy;
 mod secrets;
+mod ssh_config;
 pub mod targets;
 mod tokens;
 pub mod vars;
@@ -23,6 +25,8 @@ pub use self::{
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
     http::{AllowedHost, HttpSettings, LOCAL_PRINCIPAL, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
+    proxy::{ProxyKind, ProxyServer},
+    ssh_config::{Account, SshConfigFiles, SshConfigSettings},
     targets::TargetPattern,
 };
 use crate::secret::named::Secrets;
@@ -67,6 +71,10 @@ pub struct SshSettings {
     pub limits: Limits,
     /// Where forwards may lead.
     pub forward: ForwardSettings,
+    /// Proxy to SSH servers.
+    pub proxy: Option<ProxyServer>,
+    /// SSH servers that are reached without it.
+    pub no_proxy: Vec<TargetPattern>,
     /// Socket of the SSH agent (`SSH_AUTH_SOCK`).
     pub agent_socket: Option<PathBuf>,
     /// Home directory: `~` in key paths, `~/.ssh/known_hosts`.
@@ -77,6 +85,10 @@ pub struct SshSettings {
     pub known_hosts: Option<PathBuf>,
     /// What becomes of host keys that no known_hosts file speaks of.
     pub host_key_policy: HostKeyPolicy,
+    /// What is taken from the configuration of `ssh`.
+    pub config: SshConfigSettings,
+    /// Hosts that may negotiate weak algorithms.
+    pub legacy_hosts: Vec<TargetPattern>,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -127,16 +139,17 @@ pub struct SpillSettings {
     pub total_bytes: u64,
 }
 
-/// What becomes of a host key that no known_hosts file speaks of. None of them accepts every key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What becomes of a host key that no known_hosts file speaks of. None of them accepts every key. The greater one is
+/// the stricter one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostKeyPolicy {
-    /// It is refused.
-    Strict,
     /// The first one of a host is recorded.
     #[default]
     AcceptNew,
     /// A person is asked; where that cannot be, it is refused.
     Ask,
+    /// It is refused.
+    Strict,
 }
 
 impl HostKeyPolicy {
@@ -188,9 +201,15 @@ impl Settings {
             secrets: secrets::read(&mut layers),
             log_filter: log_filter(&mut layers),
         };
-        if let Err(fault) = settings.http.tokens.iter().try_for_each(|one| settings.secrets.live.watch(&one.token)) {
+        let live = &settings.secrets.live;
+        if let Err(fault) = settings.http.tokens.iter().try_for_each(|one| live.watch(&one.token)) {
             // What a variable holds has room.
             let source = layers.source(&vars::TOKEN_FILE).or_else(|| layers.source(&vars::TOKEN));
+            layers.errors.extend(source.map(|source| ConfigError::new(source, fault.to_string())));
+        }
+        let login = settings.ssh.proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
+        if let Some(Err(fault)) = login.map(|login| live.watch(&login.1)) {
+            let source = layers.source(&vars::PROXY);
             layers.errors.extend(source.map(|source| ConfigError::new(source, fault.to_string())));
         }
         if layers.errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(layers.errors)) }
@@ -198,6 +217,13 @@ impl Settings {
 }
 
 impl SshSettings {
+    /// Whether a person allowed weak algorithms for this host.
+    #[must_use]
+    pub fn is_legacy(&self, host: &str, port: u16) -> bool {
+        let address = host.parse().ok();
+        self.legacy_hosts.iter().any(|pattern| pattern.matches(host, address, port))
+    }
+
     fn read(layers: &mut Layers<'_>, environment: &Environment) -> Self {
         Self {
             connect_timeout: layers.seconds(&vars::CONNECT_TIMEOUT),
@@ -214,11 +240,15 @@ impl SshSettings {
                 allow: layers.targets(&vars::FORWARD_ALLOW),
                 deny: layers.targets(&vars::FORWARD_DENY).unwrap_or_default(),
             },
+            proxy: layers.proxy(&vars::PROXY),
+            no_proxy: layers.targets(&vars::NO_PROXY).unwrap_or_default(),
             agent_socket: layers.path(&vars::AUTH_SOCK),
             home: environment.home(),
             key_roots: layers.paths(&vars::KEY_ROOTS).unwrap_or_else(|| environment.key_roots()),
             known_hosts: layers.path(&vars::KNOWN_HOSTS_FILE).or_else(|| environment.known_hosts_file()),
             host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
+            config: SshConfigSettings::read(layers),
+            legacy_hosts: layers.hosts(&vars::LEGACY_HOSTS).unwrap_or_default(),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

@@ -52,6 +52,8 @@ codes! {
     ConnectTimeout => "connect_timeout",
     Unreachable => "unreachable",
     ConnectionLost => "connection_lost",
+    ProxyFailed => "proxy_failed",
+    ProxyAuthFailed => "proxy_auth_failed",
     NotSsh => "not_ssh",
     NoCommonAlgorithm => "no_common_algorithm",
     HostKeyChanged => "host_key_changed",
@@ -124,6 +126,15 @@ impl Details {
     #[must_use]
     pub fn number(self, name: &'static str, value: impl Into<u64>) -> Self {
         self.with(name, Detail::Number(value.into()))
+    }
+
+    /// Sets a text, in the place of one of that name.
+    pub fn put(&mut self, name: &'static str, value: impl fmt::Display) {
+        let value = Detail::Text(value.to_string());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
     }
 
     /// Adds any detail.

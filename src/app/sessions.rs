@@ -1,252 +1,21 @@
-//! Verbs on sessions and forwards.
+//! Verbs on sessions that are open.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use super::{App, ConnectRequest, Connected, Disconnected, gate::Act};
+use super::{App, Disconnected, gate::Act};
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Credentials, KeyFile, RetryPolicy, Target, address},
+    client::address,
     error::Candidate,
-    forward::{Forward, ForwardInfo, ForwardSpec},
+    forward::Forward,
     ids::{Owner, SessionId},
-    quota::{Full, Held, Limit, Scope, Thing},
-    session::{Choices, EndReason, HEALTH_CHECK_TIMEOUT, Session, SessionInfo},
+    session::{EndReason, HEALTH_CHECK_TIMEOUT, Session, SessionInfo},
 };
-use crate::{config::vars, secret::named::SecretError};
 
-/// Longest label, in characters.
-const MAX_NAME_CHARS: usize = 64;
-/// Longest password, in bytes; sshd takes no longer one (`MAX_PASSWORD_LEN`).
-const MAX_PASSWORD_BYTES: usize = 1024;
 /// Sessions that an error suggests.
 const MAX_CANDIDATES: usize = 10;
 
 impl App {
-    /// Opens a session, or reuses one.
-    ///
-    /// # Errors
-    ///
-    /// Bad arguments, limits, and why connecting failed.
-    pub async fn connect(self: &Arc<Self>, owner: &Owner, request: ConnectRequest) -> Result<Connected, Error> {
-        let target = address::parse_target(&request.address, request.username.as_deref())?;
-        check_label("name", request.name.as_deref())?;
-        check_label("agent_id", request.agent_id.as_deref())?;
-        self.check_secrets(&request)?;
-        let admitted = self.admit(owner, Act::Connect(&target))?;
-        match self.connect_to(owner, request, target).await {
-            Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
-            Err(error) => admitted.record(Err(error)),
-        }
-    }
-
-    async fn connect_to(
-        self: &Arc<Self>,
-        owner: &Owner,
-        request: ConnectRequest,
-        target: Target,
-    ) -> Result<Connected, Error> {
-        let mut notices = Vec::new();
-        let timeout = self.connect_timeout(request.timeout, &mut notices);
-        let deadline = Instant::now() + timeout;
-        let reuse_refused = match &request.session_id {
-            None => None,
-            Some(id) => match self.reusable(owner, id, &target, timeout / 2).await {
-                Ok((session, reconnected)) => {
-                    let connected = self.connected(&session, None, timeout, notices);
-                    return Ok(Connected { reused: true, reconnected, ..connected });
-                }
-                Err(why) => Some(why),
-            },
-        };
-        self.check_name(owner, request.name.as_deref(), &target)?;
-        let held = self.quotas.sessions.reserve(owner, Thing::Session)?;
-        let session = tokio::select! {
-            opened = self.open_session(owner, request, (target, held), deadline) => opened?,
-            // Nothing that is opened now would be closed in order.
-            () = self.shutdown.cancelled() => return Err(Error::Stopping),
-        };
-        notices.extend(session.facts.host_key.warnings.iter().cloned());
-        Ok(self.connected(&session, reuse_refused, timeout, notices))
-    }
-
-    fn connect_timeout(&self, asked: Option<Duration>, notices: &mut Vec<String>) -> Duration {
-        let (asked, limit) = (asked.unwrap_or(self.settings.ssh.connect_timeout), self.settings.answers.limit);
-        if asked > limit {
-            notices.push(format!("timeout_secs was cut to {}: no call lasts longer", limit.as_secs()));
-        }
-        asked.min(limit)
-    }
-
-    async fn open_session(
-        self: &Arc<Self>,
-        owner: &Owner,
-        request: ConnectRequest,
-        (target, held): (Target, Held),
-        deadline: Instant,
-    ) -> Result<Arc<Session>, Error> {
-        let timeout = deadline.saturating_duration_since(Instant::now());
-        let late = ClientError::Timeout { target: target.clone(), after: timeout, last: None };
-        // A key file may lie on a file system that hangs.
-        let spec = tokio::time::timeout_at(deadline, self.connect_spec(&request, target, timeout)).await;
-        let mut spec = spec.unwrap_or_else(|_| Err(Error::Client(Arc::new(late), 0)))?;
-        let (connection, retries) = client::connect(&spec, deadline).await;
-        // It stands in the file now; whoever connects again finds it there, or asks anew.
-        spec.approved_key = None;
-        let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
-        let choices = Choices {
-            name: request.name,
-            agent_id: request.agent_id,
-            persistent: request.persistent,
-            inactivity_timeout: self.settings.ssh.inactivity_timeout,
-            command_timeout: self.settings.ssh.command_timeout,
-        };
-        let session = Arc::new(Session::new(owner.clone(), choices, spec, connection, retries).holding(held));
-        self.keep_session(&session)?;
-        tracing::debug!(session = %session.id, host = %session.target(), retries, "connected");
-        Ok(session)
-    }
-
-    async fn connect_spec(
-        &self,
-        request: &ConnectRequest,
-        target: Target,
-        timeout: Duration,
-    ) -> Result<ConnectSpec, Error> {
-        let ssh = &self.settings.ssh;
-        let credentials = self.credentials(request, &target).await?;
-        let retry = RetryPolicy {
-            max_retries: request.max_retries.unwrap_or(ssh.max_retries),
-            first_delay: request.retry_delay.unwrap_or(ssh.retry_delay),
-        };
-        let compression = request.compression.unwrap_or(ssh.compression);
-        Ok(ConnectSpec {
-            target,
-            credentials,
-            retry,
-            compression,
-            known_hosts: self.known_hosts.clone(),
-            approved_key: request.approved_key.clone(),
-            timeout,
-            reconnect: ssh.reconnect,
-            max_connections: ssh.max_connections,
-        })
-    }
-
-    /// Judges what is said about secrets; the log masks the one that came along from here on.
-    fn check_secrets(&self, request: &ConnectRequest) -> Result<(), Error> {
-        if let Some(password) = &request.password {
-            let bytes = password.expose().len();
-            if bytes > MAX_PASSWORD_BYTES {
-                return Err(Error::TooLong { field: "password", bytes, limit: MAX_PASSWORD_BYTES });
-            }
-            if request.password_ref.is_some() {
-                return Err(Error::ConflictingSecrets);
-            }
-            self.settings.secrets.live.watch(password).map_err(SecretError::from)?;
-        }
-        match (&request.passphrase_ref, &request.key_path) {
-            (Some(_), None) => Err(Error::PassphraseWithoutKey),
-            _ => Ok(()),
-        }
-    }
-
-    async fn credentials(&self, request: &ConnectRequest, target: &Target) -> Result<Credentials, Error> {
-        let ssh = &self.settings.ssh;
-        let failed = |error| Error::Client(Arc::new(error), 0);
-        let named = |name| self.settings.secrets.get(name, &target.host, target.port);
-        if let Some(password) = &request.password {
-            return Ok(Credentials::Password(password.clone()));
-        }
-        if let Some(name) = &request.password_ref {
-            return Ok(Credentials::Password(named(name).await?));
-        }
-        let Some(path) = &request.key_path else {
-            return Credentials::from_agent(ssh.agent_socket.as_deref()).map_err(failed);
-        };
-        let passphrase = match &request.passphrase_ref {
-            Some(name) => Some(named(name).await?),
-            None => None,
-        };
-        let (path, home, roots) = (path.clone(), ssh.home.clone(), ssh.key_roots.clone());
-        Credentials::from_key_file(KeyFile { path, passphrase, home, roots }).await.map_err(failed)
-    }
-
-    /// Checks before connecting what [`App::keep_session`] checks again for sure.
-    fn check_name(&self, owner: &Owner, name: Option<&str>, target: &Target) -> Result<(), Error> {
-        let open = self.sessions.list(Session::is_open);
-        name_is_free(owner, name, target, &mut open.iter())
-    }
-
-    fn keep_session(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Error> {
-        let name = session.choices.name.as_deref();
-        self.sessions.insert_if(session.id, session.clone(), |others| {
-            name_is_free(&session.owner, name, session.target(), &mut others.filter(|other| other.is_open()))
-        })?;
-        self.tasks.spawn(session.clone().watch());
-        session.tasks.spawn(session.clone().learn_shell());
-        if self.shutdown.is_cancelled() {
-            let late = session.clone();
-            self.tasks.spawn(async move { late.close(EndReason::Shutdown).await });
-        }
-        Ok(())
-    }
-
-    /// The session named by `id`, if it can serve for `target`, and whether it had to connect anew;
-    /// else why not. `bound` leaves time to open another.
-    async fn reusable(
-        &self,
-        owner: &Owner,
-        id: &str,
-        target: &Target,
-        bound: Duration,
-    ) -> Result<(Arc<Session>, bool), &'static str> {
-        let session = SessionId::parse(id).and_then(|id| self.sessions.get(owner, &id)).ok_or("unknown")?;
-        if !session.is_open() {
-            return Err("dead");
-        }
-        if session.target() != target {
-            return Err("other_target");
-        }
-        session.touch();
-        let ready = async {
-            let reconnected = session.connections.ensure().await.ok()?;
-            session.check_health().await.then_some(reconnected)
-        };
-        match tokio::time::timeout(bound, ready).await {
-            Ok(Some(reconnected)) => Ok((session, reconnected)),
-            _ => Err("dead"),
-        }
-    }
-
-    fn connected(
-        &self,
-        session: &Arc<Session>,
-        reuse_refused: Option<&'static str>,
-        timeout: Duration,
-        notices: Vec<String>,
-    ) -> Connected {
-        let others = self.sessions.list(|other| {
-            other.is_open()
-                && other.owner == session.owner
-                && other.id != session.id
-                && other.target() == session.target()
-        });
-        Connected {
-            session: self.session_info(session),
-            reused: false,
-            reconnected: false,
-            reuse_refused,
-            auth_method: session.facts.auth_method,
-            host_key: session.facts.host_key.clone(),
-            server_version: session.facts.server_version.clone(),
-            other_sessions: others.iter().map(|other| other.id).collect(),
-            timeout,
-            notices,
-        }
-    }
-
     /// The caller's open session of that id. Using it keeps it from being idle.
     pub(super) fn session(&self, owner: &Owner, id: &str) -> Result<Arc<Session>, Error> {
         let session = self.session_or_record(owner, id)?;
@@ -281,12 +50,12 @@ impl App {
         Error::SessionNotFound { id: address::shorten(id), candidates }
     }
 
-    fn session_info(&self, session: &Session) -> SessionInfo {
+    pub(super) fn session_info(&self, session: &Session) -> SessionInfo {
         let forwards = self.forwards_of(session.id).iter().map(|forward| forward.info()).collect();
         session.info(forwards)
     }
 
-    fn forwards_of(&self, session: SessionId) -> Vec<Arc<Forward>> {
+    pub(super) fn forwards_of(&self, session: SessionId) -> Vec<Arc<Forward>> {
         self.forwards.list(|forward| forward.session_id == session && forward.is_active())
     }
 
@@ -327,73 +96,5 @@ impl App {
             commands_cancelled: if was_open { commands } else { 0 },
             forwards_closed: if was_open { forwards } else { 0 },
         }))
-    }
-
-    /// Opens a local forward, or gives the one that is there already.
-    ///
-    /// # Errors
-    ///
-    /// Bad arguments, limits, `PortInUse`, `PortPermission`, and why connecting failed.
-    pub async fn forward(
-        &self,
-        owner: &Owner,
-        session: &str,
-        spec: ForwardSpec,
-    ) -> Result<(ForwardInfo, SessionInfo), Error> {
-        let session = self.session(owner, session)?;
-        let admitted = self.admit(owner, Act::Forward(&session, &spec))?;
-        admitted.record(self.forward_on(&session, spec).await)
-    }
-
-    async fn forward_on(&self, session: &Arc<Session>, spec: ForwardSpec) -> Result<(ForwardInfo, SessionInfo), Error> {
-        let timeout = self.settings.ssh.connect_timeout.min(self.settings.answers.limit);
-        let deadline = Instant::now() + timeout;
-        // One at a time, so that two equal requests give one forward.
-        let _forwarding = session.forwarding.lock().await;
-        if !session.connections.is_connected() {
-            // A use of the session like any other: one that was lost connects again, for all its forwards.
-            let connected = tokio::time::timeout_at(deadline, session.connections.ensure()).await;
-            let target = session.target().clone();
-            let timed_out = |_| ClientError::Timeout { target, after: timeout, last: None };
-            connected.map_err(|elapsed| Error::Client(Arc::new(timed_out(elapsed)), 0))??;
-        }
-        let open = self.forwards_of(session.id);
-        if let Some(same) = open.iter().find(|forward| forward.serves(&spec)) {
-            return Ok((same.info(), self.session_info(session)));
-        }
-        let limit = Limit { count: self.settings.ssh.limits.session_forwards, setting: vars::MAX_FORWARDS.env };
-        if open.len() >= limit.count {
-            return Err(Full { thing: Thing::Forward, scope: Scope::Session, limit, in_use: open.len() }.into());
-        }
-        let held = self.quotas.forwards.reserve(&session.owner, Thing::Forward)?;
-        let forward = Forward::open(session, spec, held, deadline).await?;
-        self.forwards.insert(forward.id, forward.clone());
-        Ok((forward.info(), self.session_info(session)))
-    }
-}
-
-/// A label is for people: printable, short, and not to be mistaken for an id.
-fn check_label(field: &'static str, label: Option<&str>) -> Result<(), Error> {
-    let Some(label) = label else { return Ok(()) };
-    let printable = |c: char| c == ' ' || c.is_alphanumeric() || c.is_ascii_graphic();
-    let valid = !label.trim().is_empty()
-        && label.chars().count() <= MAX_NAME_CHARS
-        && label.chars().all(printable)
-        && SessionId::parse(label).is_none();
-    if valid { Ok(()) } else { Err(Error::InvalidName { field, value: address::shorten(label) }) }
-}
-
-/// A name is unique among the owner's own sessions: another owner's take none.
-fn name_is_free(
-    owner: &Owner,
-    name: Option<&str>,
-    target: &Target,
-    open: &mut dyn Iterator<Item = &Arc<Session>>,
-) -> Result<(), Error> {
-    let Some(name) = name else { return Ok(()) };
-    let same_name = |other: &&Arc<Session>| other.choices.name.as_deref() == Some(name) && other.owner == *owner;
-    match open.filter(same_name).find(|other| other.target() != target) {
-        Some(other) => Err(Error::NameInUse { name: name.to_owned(), session_id: other.id }),
-        None => Ok(()),
     }
 }

@@ -7,12 +7,13 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+use super::plan::ResolvedRow;
 use crate::{
     config::Compression,
     secret::Secret,
     ssh::{
         async_command::{Command, CommandInfo, Status},
-        client::HostKeyInfo,
+        client::{HostKeyInfo, Target, login::Answered},
         ids::SessionId,
         output::{Form, Found, OutputView, Pattern},
         session::SessionInfo,
@@ -26,6 +27,8 @@ pub struct ConnectRequest {
     pub address: String,
     /// Login name, unless `address` has it.
     pub username: Option<String>,
+    /// Jump hosts as `ssh -J` takes them. They are logged in to as by default: password and key are for the target.
+    pub jump: Option<String>,
     /// Password; goes before the key file.
     pub password: Option<Secret>,
     /// The same by the name of a configured secret.
@@ -34,6 +37,8 @@ pub struct ConnectRequest {
     pub key_path: Option<String>,
     /// Name of the configured secret that decrypts it.
     pub passphrase_ref: Option<String>,
+    /// Name of the configured secret that makes one-time codes.
+    pub totp_ref: Option<String>,
     /// Label of the session.
     pub name: Option<String>,
     /// Label that groups the caller's sessions.
@@ -48,10 +53,21 @@ pub struct ConnectRequest {
     pub retry_delay: Option<Duration>,
     /// zlib; the setting where it is none.
     pub compression: Option<Compression>,
-    /// SHA-256 fingerprint of the host key that a person approved. Never from a tool's parameters.
-    pub approved_key: Option<String>,
+    /// Host key that a person approved. Never from a tool's parameters.
+    pub approved_key: Option<ApprovedKey>,
+    /// What a person typed when this was tried before. Never from a tool's parameters.
+    pub answers: Vec<Answered>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
+}
+
+/// A host key that a person approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovedKey {
+    /// Whose it is: the target, or a jump host.
+    pub of: Target,
+    /// SHA-256 fingerprint.
+    pub fingerprint: String,
 }
 
 /// What `connect` did.
@@ -65,8 +81,8 @@ pub struct Connected {
     pub reconnected: bool,
     /// Why the session that was named could not be reused: `unknown`, `dead` or `other_target`.
     pub reuse_refused: Option<&'static str>,
-    /// `password`, `publickey` or `agent`.
-    pub auth_method: &'static str,
+    /// What the server took: `password`, `publickey`, `agent`, `keyboard-interactive`; several with commas.
+    pub auth_method: String,
     /// The host key.
     pub host_key: HostKeyInfo,
     /// Such as `SSH-2.0-OpenSSH_9.2p1`.
@@ -75,6 +91,8 @@ pub struct Connected {
     pub other_sessions: Vec<SessionId>,
     /// The deadline that was in force.
     pub timeout: Duration,
+    /// What lines of the configuration of `ssh` decided.
+    pub resolved: Vec<ResolvedRow>,
     /// What the caller should know: a clamp, a warning.
     pub notices: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! A snapshot of the environment: the only place that reads it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
@@ -48,6 +48,17 @@ impl Environment {
     pub(super) fn named(&self, name: &str) -> Option<OsString> {
         let value = self.variables.get(name).cloned();
         value.or_else(|| self.of_process.then(|| std::env::var_os(name)).flatten())
+    }
+
+    /// All of it that is text, but for secrets of our own: what `${NAME}` and `SendEnv` of `ssh` speak of.
+    pub(super) fn variables(&self) -> BTreeMap<String, String> {
+        let own = || self.variables.iter().map(|(name, value)| (OsString::from(name), value.clone()));
+        let process = self.of_process.then(std::env::vars_os).into_iter().flatten();
+        let texts = process.chain(own()).filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            (!vars::ALL.iter().any(|var| var.env == name && var.is_secret())).then_some((name, value))
+        });
+        texts.collect()
     }
 
     /// Where programs are looked up.

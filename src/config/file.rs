@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     error::{ConfigError, Source},
-    vars::{self, Var},
+    vars::{self, Kind, Var},
 };
 use crate::secret::file::{self, Access, Fault};
 
@@ -95,7 +95,10 @@ impl FileValues {
 
     /// A file with a token in it is held to the same rule as a token file.
     fn check_access(&self, metadata: &Metadata, errors: &mut Vec<ConfigError>) {
-        let secret = vars::ALL.iter().filter(|var| var.is_secret()).find_map(|var| self.get(var));
+        // The URL of a proxy is a secret only where it has a login.
+        let secret_in =
+            |var: &Var| self.get(var).filter(|(text, _)| !matches!(var.kind, Kind::Proxy) || text.contains('@'));
+        let secret = vars::ALL.iter().filter(|var| var.is_secret()).find_map(secret_in);
         if let Some((_, source)) = secret
             && let Err(fault) = file::check(metadata, Access::Secret)
         {

@@ -11,6 +11,7 @@ use super::{
     Args, Compression, Environment,
     error::{ConfigError, Source},
     file::{FileValues, SecretEntry},
+    proxy::ProxyServer,
     targets::{self, TargetPattern},
     vars::{DefaultValue, Kind, Var},
 };
@@ -75,6 +76,14 @@ impl<'a> Layers<'a> {
 
     pub(super) fn targets(&mut self, var: &Var) -> Option<Vec<TargetPattern>> {
         self.get(var, |text| targets::parse(text.to_str()?))
+    }
+
+    pub(super) fn hosts(&mut self, var: &Var) -> Option<Vec<TargetPattern>> {
+        self.get(var, |text| targets::parse_hosts(text.to_str()?))
+    }
+
+    pub(super) fn proxy(&mut self, var: &Var) -> Option<ProxyServer> {
+        self.get(var, |text| ProxyServer::parse(text.to_str()?))
     }
 
     pub(super) fn address(&mut self, var: &Var) -> IpAddr {

@@ -26,7 +26,18 @@ pub(super) fn parse(list: &str) -> Option<Vec<TargetPattern>> {
     patterns.filter(|patterns| patterns.len() <= MAX_PATTERNS)
 }
 
+/// Reads a list of hosts, each with or without a port; none where one cannot be read, or means every host.
+pub(super) fn parse_hosts(list: &str) -> Option<Vec<TargetPattern>> {
+    let patterns: Option<Vec<_>> = list.split(',').map(|pattern| TargetPattern::parse_host(pattern.trim())).collect();
+    patterns.filter(|patterns| patterns.len() <= MAX_PATTERNS)
+}
+
 impl TargetPattern {
+    fn parse_host(text: &str) -> Option<Self> {
+        let whole = HostPattern::parse(text).map(|host| Self { host, port: None });
+        whole.or_else(|| Self::parse(text)).filter(|pattern| !pattern.host.means_every_host())
+    }
+
     /// Reads `host:port`; `[v6]:port`, `[v6]/64:port` and `10.0.0.0/8:*` too.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -52,6 +63,13 @@ impl TargetPattern {
 }
 
 impl HostPattern {
+    fn means_every_host(&self) -> bool {
+        match self {
+            Self::Name(name) => name.bytes().all(|b| matches!(b, b'*' | b'.')),
+            Self::Network(_, bits) => *bits == 0,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (base, bits) = match text.split_once('/') {
             Some((base, bits)) => (base, Some(bits.parse::<u32>().ok()?)),
@@ -137,6 +155,23 @@ mod tests {
         ];
         for (pattern, host, port, expected) in cases {
             assert_eq!(matches(pattern, host, port), expected, "{pattern} {host} {port}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_hosts_needs_no_ports_and_never_means_every_host() {
+        let list = parse_hosts("old-switch, *.lab.internal:2222, 10.9.0.0/16, [fd00::]/8, [::1]:22");
+        let Some(list) = list else { panic!("a list") };
+        let meant = |host: &str, port| list.iter().any(|pattern| pattern.matches(host, host.parse().ok(), port));
+        for (host, port) in [("OLD-switch", 22), ("a.lab.internal", 2222), ("10.9.1.1", 7), ("fd00::1", 7), ("::1", 22)]
+        {
+            assert!(meant(host, port), "{host} {port}");
+        }
+        for (host, port) in [("old-switch2", 22), ("a.lab.internal", 22), ("10.8.1.1", 7), ("::1", 23)] {
+            assert!(!meant(host, port), "{host} {port}");
+        }
+        for text in ["", "*", "*:22", "**", "*.*", "0.0.0.0/0", "[::]/0", "old,", "old,*", "a b", "10.*"] {
+            assert_eq!(parse_hosts(text), None, "{text}");
         }
     }
 

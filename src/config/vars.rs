@@ -56,6 +56,8 @@ pub enum Kind {
     Address,
     /// An absolute path; `~/` is expanded. The working directory of a server is an accident of its client.
     AbsolutePath,
+    /// As [`Kind::AbsolutePath`], or `none`.
+    PathOrNone,
     /// Absolute paths with `:` between them (`;` on Windows); `~/` is expanded.
     PathList,
     /// A path or pipe name that other software sets: taken as it stands.
@@ -68,6 +70,10 @@ pub enum Kind {
     Token,
     /// Targets of forwards: `host:port`, separated by commas.
     Targets,
+    /// Hosts with or without a port, separated by commas; never all of them.
+    SomeHosts,
+    /// URL of a proxy. It may hold a password: never shown.
+    Proxy,
     /// A log filter.
     LogFilter,
 }
@@ -93,7 +99,7 @@ impl Var {
     /// True when the value must not appear in any message.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Token)
+        matches!(self.kind, Kind::Token | Kind::Proxy)
     }
 
     /// True when every source is taken as text, also in the TOML file.
@@ -112,6 +118,7 @@ impl fmt::Display for Kind {
             Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Address => f.write_str("an IP address or `localhost`"),
             Self::AbsolutePath => f.write_str("an absolute path or one that begins with `~/`"),
+            Self::PathOrNone => f.write_str("`none`, an absolute path or one that begins with `~/`"),
             Self::PathList => {
                 f.write_str("a list of absolute paths or ones that begin with `~/`, with `:` between them")
             }
@@ -120,6 +127,10 @@ impl fmt::Display for Kind {
             Self::Origins => f.write_str("a list such as `https://app.example.org, http://10.0.0.5:3000`"),
             Self::Token => write!(f, "{MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters"),
             Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
+            Self::SomeHosts => {
+                f.write_str("a list of hosts such as `old-switch, *.lab.internal, 10.9.0.0/16:2222`, but not all hosts")
+            }
+            Self::Proxy => f.write_str("`socks5://[user:password@]host:port` or `http://[user:password@]host:port`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
         }
     }
@@ -127,6 +138,10 @@ impl fmt::Display for Kind {
 
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod limits;
+#[expect(missing_docs, reason = "the doc field of each row says it")]
+mod proxy;
+#[expect(missing_docs, reason = "the doc field of each row says it")]
+mod ssh_config;
 #[expect(missing_docs, reason = "the doc field of each row says it")]
 mod rows {
     use super::{DAY_SECS, DefaultValue, Kind, MOST_SPILLED_MIB, Var};
@@ -297,28 +312,6 @@ mod rows {
         kind: Kind::PathList,
         doc: "Directories that `key_path` may lead into. Below them no link is followed.",
     };
-    pub const HOST_KEY_POLICY: Var = Var {
-        section: "ssh",
-        key: "host_key_policy",
-        env: "SSH_HOST_KEY_POLICY",
-        option: None,
-        default: DefaultValue::Value("accept-new"),
-        unit: None,
-        kind: Kind::OneOf(&["strict", "accept-new", "ask"]),
-        doc: "Host keys of unknown hosts: `strict` refuses them, `accept-new` records the first one, `ask` asks the \
-              user through the client, and refuses where that cannot be. A changed key is refused always; nothing \
-              accepts every key.",
-    };
-    pub const AUTH_SOCK: Var = Var {
-        section: "ssh",
-        key: "auth_sock",
-        env: "SSH_AUTH_SOCK",
-        option: None,
-        default: DefaultValue::Absent,
-        unit: None,
-        kind: Kind::AnyPath,
-        doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
-    };
     pub const LOG_FILTER: Var = Var {
         section: "log",
         key: "filter",
@@ -330,7 +323,7 @@ mod rows {
         doc: "What is logged, in the syntax of tracing-subscriber's `EnvFilter`.",
     };
 }
-pub use self::{http::*, limits::*, rows::*};
+pub use self::{http::*, limits::*, proxy::*, rows::*, ssh_config::*};
 
 /// Every setting, in the order of the documentation.
 pub const ALL: &[Var] = &[
@@ -362,7 +355,12 @@ pub const ALL: &[Var] = &[
     KNOWN_HOSTS_FILE,
     KEY_ROOTS,
     HOST_KEY_POLICY,
+    LEGACY_HOSTS,
+    PROXY,
+    NO_PROXY,
     AUTH_SOCK,
+    CONFIG_FILE,
+    CONFIG_EXEC,
     PORT,
     BIND,
     TOKEN,

@@ -7,13 +7,13 @@
 
 mod replay;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use rmcp::{
     Peer, RoleServer,
     model::{
         BooleanSchema, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
-        PrimitiveSchemaDefinition, ProtocolVersion,
+        PrimitiveSchemaDefinition, ProtocolVersion, StringSchema,
     },
     service::{RequestContext, ServiceError},
 };
@@ -21,8 +21,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use self::replay::Given;
-pub use self::replay::Seals;
 pub(super) use self::replay::{Retry, Suspended};
+pub use self::replay::{Returned, Seals};
+use crate::secret::Secret;
 
 /// How long a person may think, where the protocol leaves it to us. In mid-call the answer limit is
 /// shorter.
@@ -31,8 +32,20 @@ pub const ASK_LIMIT: Duration = Duration::from_secs(120);
 /// The one field of a form that asks for a yes.
 const CONSENT: &str = "trust";
 
-/// A question for the human.
+/// The longest text that the human types, in bytes.
+const MAX_ANSWER_BYTES: usize = 1_024;
+
+/// What the human fills in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A yes.
+    Consent,
+    /// One line of text for each title.
+    Texts(Vec<String>),
+}
+
+/// A question for the human.
+#[derive(Clone)]
 pub struct Question {
     /// Names the question among those of one call.
     pub key: &'static str,
@@ -40,6 +53,16 @@ pub struct Question {
     pub about: String,
     /// What the human reads.
     pub message: String,
+    /// What the human fills in.
+    pub form: Form,
+    /// What has to come back with the answer, and nobody may read on the way.
+    pub carried: Option<Secret>,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("key", &self.key).field("about", &self.about).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no yes.
@@ -108,18 +131,50 @@ impl Asker {
     ///
     /// Anything but a yes.
     pub async fn consent(&self, question: Question, within: Duration) -> Result<(), NoConsent> {
+        consent(&self.ask(question, within).await?)
+    }
+
+    /// Asks for texts, in the order of the titles of the question. `within` as for [`Asker::consent`].
+    ///
+    /// # Errors
+    ///
+    /// Anything but a whole answer.
+    pub async fn texts(&self, question: Question, within: Duration) -> Result<Vec<Secret>, NoConsent> {
+        let Form::Texts(titles) = &question.form else { return Err(NoConsent::CannotAsk) };
+        let count = titles.len();
+        match &self.0 {
+            Way::ByReturn { given, .. } if given.is_expired() => Err(NoConsent::TimedOut),
+            // An answer that came along was taken before: this is another question.
+            Way::ByReturn { suspend, .. } => {
+                let _ = suspend.send(question).await;
+                std::future::pending().await
+            }
+            _ => texts(self.ask(question, within).await?, count),
+        }
+    }
+
+    /// What the human answered to the question of this key, where the call is the repetition of one that put it.
+    #[must_use]
+    pub fn returned(&self, key: &str) -> Option<Returned> {
+        match &self.0 {
+            Way::ByReturn { given, .. } => given.returned(key),
+            Way::Nobody | Way::InMidCall(_) => None,
+        }
+    }
+
+    async fn ask(&self, question: Question, within: Duration) -> Result<ElicitResult, NoConsent> {
         match &self.0 {
             Way::Nobody => Err(NoConsent::CannotAsk),
             Way::InMidCall(peer) => {
                 let asked = peer.create_elicitation_with_timeout(form(&question), Some(within.min(ASK_LIMIT))).await;
-                consent(&asked.map_err(|error| match error {
+                asked.map_err(|error| match error {
                     ServiceError::Timeout { .. } => NoConsent::TimedOut,
                     ServiceError::Cancelled { .. } => NoConsent::Cancelled,
                     _ => NoConsent::CannotAsk,
-                })?)
+                })
             }
             Way::ByReturn { given, suspend } => match given.answer_to(&question) {
-                Some(answer) => consent(&answer?),
+                Some(answer) => answer,
                 None => {
                     // The call ends here: whoever holds the other end drops it.
                     let _ = suspend.send(question).await;
@@ -137,13 +192,40 @@ fn shows_forms(context: &RequestContext<RoleServer>) -> bool {
 }
 
 fn form(question: &Question) -> ElicitRequestParams {
-    let field = BooleanSchema::new().title("Trust it").description("Yes only if you have compared it");
-    let properties = [(CONSENT.to_owned(), PrimitiveSchemaDefinition::Boolean(field))].into();
+    let fields: Vec<(String, PrimitiveSchemaDefinition)> = match &question.form {
+        Form::Consent => {
+            let field = BooleanSchema::new().title("Trust it").description("Yes only if you have compared it");
+            vec![(CONSENT.to_owned(), PrimitiveSchemaDefinition::Boolean(field))]
+        }
+        Form::Texts(titles) => {
+            let field = |title: &String| PrimitiveSchemaDefinition::String(StringSchema::new().title(title.clone()));
+            titles.iter().enumerate().map(|(index, title)| (text_field(index), field(title))).collect()
+        }
+    };
+    let names = fields.iter().map(|(name, _)| name.clone()).collect();
     ElicitRequestParams::FormElicitationParams {
         meta: None,
         message: question.message.clone(),
-        requested_schema: ElicitationSchema::new(properties).with_required(vec![CONSENT.to_owned()]),
+        requested_schema: ElicitationSchema::new(fields.into_iter().collect()).with_required(names),
     }
+}
+
+fn text_field(index: usize) -> String {
+    format!("answer_{}", index + 1)
+}
+
+/// Only an accepted form with every field in it is an answer.
+fn texts(answer: ElicitResult, count: usize) -> Result<Vec<Secret>, NoConsent> {
+    match answer.action {
+        ElicitationAction::Accept => {}
+        ElicitationAction::Decline => return Err(NoConsent::Declined),
+        _ => return Err(NoConsent::Cancelled),
+    }
+    let text = |index| match answer.content.as_ref()?.get(text_field(index))? {
+        Value::String(text) if text.len() <= MAX_ANSWER_BYTES => Some(text.trim_end_matches(['\r', '\n']).into()),
+        _ => None,
+    };
+    (0..count).map(text).collect::<Option<_>>().ok_or(NoConsent::Declined)
 }
 
 /// Only an accepted form that says yes is a yes.

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod forward;
+pub mod hosts;
 pub mod session;
 pub mod tool;
 
@@ -48,5 +49,6 @@ pub fn tools() -> Vec<Tool> {
         Tool::new("ssh_list_sessions", Access::ReadOnly, session::list)
             .text("List sessions", text::LIST_SESSIONS)
             .open_world(),
+        Tool::new("ssh_list_hosts", Access::ReadOnly, hosts::list).text("List known hosts", text::LIST_HOSTS),
     ]
 }

@@ -1,4 +1,5 @@
-//! Output of commands as MCP resources: `ssh-mcp://command/{command_id}/stdout` and `/stderr`.
+//! MCP resources: output of commands, `ssh-mcp://command/{command_id}/stdout` and `/stderr`, and the hosts that the
+//! configuration of `ssh` names, `ssh-mcp://host/{address}`.
 //!
 //! A caller sees its own commands only; another's reads like one that does not exist.
 
@@ -12,6 +13,7 @@ use rmcp::{
 use serde_json::json;
 
 pub use self::{
+    hosts::complete,
     subscriptions::{MAX_SUBSCRIPTIONS, Subscriptions, follow_all},
     uri::Uri,
 };
@@ -28,6 +30,7 @@ use crate::{
     },
 };
 
+mod hosts;
 mod subscriptions;
 mod uri;
 
@@ -40,15 +43,17 @@ const TOLD_BYTES: usize = 1_000;
 /// What all output is.
 const MIME: &str = "text/plain; charset=utf-8";
 
-/// The caller's commands, newest first: two resources each.
+/// The caller's commands, newest first, two resources each; then the hosts.
 ///
 /// # Errors
 ///
 /// None that a caller can bring about.
-pub fn list(app: &App, owner: &Owner) -> Result<ListResourcesResult, ErrorData> {
+pub async fn list(app: &App, owner: &Owner) -> Result<ListResourcesResult, ErrorData> {
     let page = app.commands(owner, &CommandFilter::default()).map_err(|error| refused(&error))?;
     let both = |info| [Source::Stdout, Source::Stderr].map(|source| row(info, source));
-    Ok(ListResourcesResult::with_all_items(page.commands.iter().flat_map(both).collect()))
+    let mut rows: Vec<_> = page.commands.iter().flat_map(both).collect();
+    rows.extend(hosts::list(app, owner).await);
+    Ok(ListResourcesResult::with_all_items(rows))
 }
 
 fn row(info: &CommandInfo, source: Source) -> Resource {
@@ -69,15 +74,18 @@ pub fn templates() -> ListResourceTemplatesResult {
                     command_id is that of ssh_execute, ssh_execute_async or ssh_list_commands.";
         ResourceTemplate::new(form, format!("{stream} of a command")).with_description(text).with_mime_type(MIME)
     };
-    ListResourceTemplatesResult::with_all_items(vec![template("stdout"), template("stderr")])
+    ListResourceTemplatesResult::with_all_items(vec![template("stdout"), template("stderr"), hosts::template()])
 }
 
-/// What a stream holds.
+/// What a stream holds, or what a host means.
 ///
 /// # Errors
 ///
 /// `resource not found`, also for a command of somebody else.
 pub async fn read(app: &App, owner: &Owner, address: &str) -> Result<ReadResourceResult, ErrorData> {
+    if hosts::is_ours(address) {
+        return hosts::read(app, owner, address).await;
+    }
     let uri = Uri::parse(address).ok_or_else(|| not_found(address))?;
     let view = match (uri.offset, uri.source) {
         (None, _) => View::HeadAndTail,

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Instant};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
-        CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod,
-        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
-        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, ContentBlock,
+        CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+        ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestParams,
+        SubscriptionFilter, UnsubscribeRequestParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -41,7 +41,7 @@ const SERVER_ERROR: ErrorCode = ErrorCode(-32_000);
 
 /// Methods that rmcp knows. A request for one of them that it cannot read has bad parameters; any
 /// other method does not exist.
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "initialize",
     "server/discover",
     "ping",
@@ -52,6 +52,7 @@ const METHODS: [&str; 11] = [
     "resources/read",
     "resources/subscribe",
     "resources/unsubscribe",
+    "completion/complete",
     "subscriptions/listen",
 ];
 
@@ -198,8 +199,12 @@ fn unknown_tool(name: &str) -> ErrorData {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let mut capabilities =
-            ServerCapabilities::builder().enable_tools().enable_resources().enable_resources_subscribe().build();
+        let mut capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_completions()
+            .build();
         if let Some(tools) = capabilities.tools.as_mut() {
             tools.list_changed = Some(false);
         }
@@ -270,7 +275,7 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         let owner = self.owner_of(&context);
         let _place = self.app.begin_call(&owner).map_err(busy)?;
-        resources::list(&self.app, &owner)
+        resources::list(&self.app, &owner).await
     }
 
     async fn list_resource_templates(
@@ -323,15 +328,16 @@ impl ServerHandler for Server {
         Ok(())
     }
 
-    // rmcp answers the following with empty results though we declare none of them.
-
     async fn complete(
         &self,
-        _request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        let found = resources::complete(&self.app, &self.owner_of(&context), &request).await?;
+        Ok(CompleteResult::new(found))
     }
+
+    // rmcp answers the following with an empty result though we declare no prompts.
 
     async fn list_prompts(
         &self,

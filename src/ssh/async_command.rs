@@ -227,7 +227,8 @@ impl Command {
         if bytes > MAX_LINE_BYTES {
             return self.failed(Error::TooLong { field: "command", bytes, limit: MAX_COMMAND_BYTES });
         }
-        let exec = Exec { preamble, command: spec.command, stdin: spec.stdin.into_bytes() };
+        let environment = session.connections.environment();
+        let exec = Exec { preamble, command: spec.command, stdin: spec.stdin.into_bytes(), environment };
         let stop = Stop { deadline, token: self.token.clone() };
         let place = &opened.place;
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;

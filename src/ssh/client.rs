@@ -3,34 +3,37 @@
 //! Owns nothing that outlives a [`Connection`]. Everything here runs under the caller's one deadline.
 
 pub mod address;
-#[cfg(unix)]
-mod agent_stream;
-pub mod auth;
+mod algorithms;
 mod error;
 mod handler;
 pub mod host_key;
 mod key_file;
+pub mod login;
 mod retry;
+pub mod route;
 mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use russh::client::Handle;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::{auth::Credentials, error::ClientError, key_file::KeyFile, retry::RetryPolicy};
+pub(crate) use self::key_file::KeyFileError;
+pub use self::{
+    algorithms::{Algorithms, Keepalive, Rekey},
+    error::ClientError,
+    key_file::KeyFile,
+    login::Credentials,
+    retry::RetryPolicy,
+};
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,
+    route::{Reach, Route, Under, Way},
     stream::LinkStream,
 };
-use crate::config::Compression;
-
-/// How often an idle connection is probed, and how many unanswered probes end it: a dead link is
-/// noticed after about 90 s without traffic, and keeps NAT entries alive before that.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_MAX: usize = 3;
+use crate::{config::Compression, secret::Secret};
 
 /// Who is reached where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,14 +108,22 @@ impl Trust {
 pub struct ConnectSpec {
     /// Who is reached where.
     pub target: Target,
+    /// How it is reached.
+    pub route: Route,
     /// How to authenticate. Kept only as long as the session; wiped on drop.
     pub credentials: Credentials,
     /// How transient failures are retried.
     pub retry: RetryPolicy,
     /// zlib.
     pub compression: Compression,
+    /// What may be negotiated, and how the connection is kept up.
+    pub algorithms: Algorithms,
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// The name that the host has in known_hosts files and certificates, in place of its address (`HostKeyAlias`).
+    pub host_key_alias: Option<String>,
+    /// Variables that each command is given, as far as the server takes them.
+    pub environment: Environment,
     /// SHA-256 fingerprint of the host key that a person approved for this one connection: no other
     /// key will do.
     pub approved_key: Option<String>,
@@ -124,19 +135,41 @@ pub struct ConnectSpec {
     pub max_connections: usize,
 }
 
+impl ConnectSpec {
+    /// What known_hosts files call the host. An alias has no port there, as in OpenSSH.
+    fn known_as(&self) -> (String, u16) {
+        match &self.host_key_alias {
+            Some(alias) => (alias.clone(), address::DEFAULT_PORT),
+            None => (self.target.host.clone(), self.target.port),
+        }
+    }
+}
+
+/// Variables that a command is given (`SetEnv`, `SendEnv`). Their values may be secret.
+#[derive(Clone, Default)]
+pub struct Environment(pub Arc<[(String, Secret)]>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 /// One authenticated SSH connection. Ends when dropped.
 pub struct Connection {
     handle: Handle<ClientHandler>,
     link: Arc<LinkState>,
     /// What the server proved and said while connecting.
     pub facts: Facts,
-    /// The address that was reached.
-    pub(crate) peer: SocketAddr,
-    /// The server is on the machine of this process.
+    /// The address that was reached, where it is known.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The server is on the machine of this process, or may be.
     pub(crate) on_this_machine: bool,
     /// Cuts the socket, so that russh's own task ends even when the peer is silent.
     cut: CancellationToken,
     _cut: DropGuard,
+    /// The last to go: the stream leads through it.
+    _under: Under,
 }
 
 /// What is known of a connection from its handshake.
@@ -148,8 +181,25 @@ pub struct Facts {
     pub server_version: String,
     /// zlib was negotiated.
     pub compression_enabled: bool,
-    /// `password`, `publickey` or `agent`.
-    pub auth_method: &'static str,
+    /// What was negotiated.
+    pub negotiated: Negotiated,
+    /// What the caller should know about the algorithms.
+    pub warnings: Vec<String>,
+    /// What the server took: `password`, `publickey`, `agent`, `keyboard-interactive`; several with commas.
+    pub auth_method: String,
+}
+
+/// The algorithms of a connection, by the names of the protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Key exchange.
+    pub kex: String,
+    /// Signature of the host key.
+    pub host_key: String,
+    /// Cipher, of both directions.
+    pub cipher: String,
+    /// MAC, of both directions; nothing where the cipher needs none.
+    pub mac: Option<String>,
 }
 
 impl fmt::Debug for Connection {
@@ -168,94 +218,63 @@ pub(crate) type Channel = russh::Channel<russh::client::Msg>;
 ///
 /// Every [`ClientError`].
 pub async fn connect(spec: &ConnectSpec, deadline: Instant) -> (Result<Connection, ClientError>, u32) {
-    connect_to(spec, None, deadline).await
+    connect_to(spec, Reach { peer: None, shared: true }, deadline).await
 }
 
-/// As [`connect`]; to `peer` and nowhere else, where that is given.
+/// As [`connect`], with more to say on how it is reached.
 pub(crate) async fn connect_to(
     spec: &ConnectSpec,
-    peer: Option<SocketAddr>,
+    reach: Reach,
     deadline: Instant,
 ) -> (Result<Connection, ClientError>, u32) {
-    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, peer, deadline)).await
+    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, reach, deadline)).await
 }
 
-async fn attempt(spec: &ConnectSpec, peer: Option<SocketAddr>, deadline: Instant) -> Result<Connection, ClientError> {
-    let addresses = match peer {
-        Some(peer) => vec![peer],
-        None => resolve(&spec.target).await?,
-    };
-    let tcp = dial(&spec.target, &addresses, deadline).await?;
-    let peer = tcp.peer_addr().map_err(|error| ClientError::io(&spec.target, error))?;
-    let own = tcp.local_addr().map_err(|error| ClientError::io(&spec.target, error))?;
-    // Whoever talks to an address of its own does so from that address.
-    let on_this_machine = peer.ip().to_canonical().is_loopback() || peer.ip() == own.ip();
+/// One login. It may take several connections.
+async fn attempt(spec: &ConnectSpec, reach: Reach, deadline: Instant) -> Result<Connection, ClientError> {
+    let mut progress = login::Progress::new(&spec.credentials);
+    loop {
+        match connect_once(spec, reach, deadline, &mut progress).await {
+            Ok(Some(connection)) => return Ok(connection),
+            Ok(None) => {}
+            Err(error) => return Err(progress.judge(error, &spec.target)),
+        }
+    }
+}
+
+/// One connection; none where the login goes on over a further one.
+async fn connect_once(
+    spec: &ConnectSpec,
+    reach: Reach,
+    deadline: Instant,
+    progress: &mut login::Progress<'_>,
+) -> Result<Option<Connection>, ClientError> {
+    let mut offer = spec.algorithms.offer()?;
+    let notices = std::mem::take(&mut offer.notices);
+    let Way { stream, peer, on_this_machine, mut under } = spec.route.open(&spec.target, reach, deadline).await?;
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
     let link = Arc::new(LinkState::default());
-    let stream = LinkStream::new(tcp, cut.clone(), link.clone());
+    let stream = LinkStream::new(stream, cut.clone(), link.clone());
     let handler = ClientHandler::new(spec, link.clone());
-    let (known_hosts, host, port) = (spec.known_hosts.clone(), spec.target.host.clone(), spec.target.port);
+    let (known_hosts, (host, port)) = (spec.known_hosts.clone(), spec.known_as());
     let wanted = tokio::task::spawn_blocking(move || known_hosts.wanted(&host, port)).await;
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
     let wanted =
         wanted.map_err(|source| ClientError::HostKey { target: spec.target.clone(), source: source.into() })?;
-    let config = Arc::new(handler::config(spec.compression, &wanted));
-    let mut handle = russh::client::connect_stream(config, stream, handler)
-        .await
-        .map_err(|error| error.before_authentication(&spec.target, &link))?;
-    let auth_method = auth::authenticate(&mut handle, &spec.target, &spec.credentials, &link).await?;
-    let facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
-    Ok(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard })
-}
-
-/// Addresses of the host. Blocking look-up on a thread of its own: its error kinds, which the
-/// async look-up of tokio hides, tell a temporary failure from an unknown name.
-async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ClientError> {
-    let (host, port) = (target.host.clone(), target.port);
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let looked_up = tokio::task::spawn_blocking(move || {
-        let hints = dns_lookup::AddrInfoHints { socktype: dns_lookup::SockType::Stream.into(), ..Default::default() };
-        let service = port.to_string();
-        let found = dns_lookup::getaddrinfo(Some(&host), Some(&service), Some(hints))?;
-        Ok(found.filter_map(Result::ok).map(|info| info.sockaddr).take(MAX_ADDRESSES).collect::<Vec<_>>())
-    });
-    let failed = |temporary| ClientError::Resolve { target: target.clone(), temporary };
-    match looked_up.await {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(failed(false)),
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => Err(failed(is_temporary(&error))),
-        Err(_) => Err(failed(true)),
-    }
-}
-
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
-
-fn is_temporary(error: &dns_lookup::LookupError) -> bool {
-    matches!(error.kind(), dns_lookup::LookupErrorKind::Again)
-}
-
-/// Tries the addresses in turn; each gets an equal share of the time that is left, so one black
-/// hole does not use it all.
-async fn dial(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ClientError> {
-    let mut last = None;
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => {
-                // Nagle's algorithm costs 40 ms per command.
-                tcp.set_nodelay(true).map_err(|error| ClientError::io(target, error))?;
-                return Ok(tcp);
-            }
-            Ok(Err(error)) => last = Some(ClientError::io(target, error)),
-            Err(_) => last = Some(ClientError::Timeout { target: target.clone(), after: share, last: None }),
+    let config = Arc::new(handler::config(spec, offer, &wanted));
+    let mut handle = match russh::client::connect_stream(config, stream, handler).await {
+        Ok(handle) => handle,
+        Err(error) => {
+            let error = error.before_authentication(spec, &link);
+            return Err(under.explain(&spec.target, error).await);
         }
-    }
-    Err(last.unwrap_or_else(|| ClientError::Resolve { target: target.clone(), temporary: false }))
+    };
+    let outcome = login::authenticate(&mut handle, &spec.target, &link, deadline, progress).await?;
+    let login::Outcome::In(auth_method) = outcome else { return Ok(None) };
+    let mut facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
+    facts.warnings.extend(notices);
+    Ok(Some(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard, _under: under }))
 }
 
 impl Connection {

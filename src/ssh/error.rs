@@ -1,18 +1,26 @@
 //! The core's error: what failed, on what, with its code, hint and retryability.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     client::{
-        ClientError, Target,
+        ClientError, KeyFileError, Target,
         host_key::{HostKeyError, UnknownKey, Unrecorded},
+        login::NeedsAnswers,
+        route::TooManyHops,
     },
     forward::policy::Denied,
     ids::{CommandId, SessionId},
     quota::Full,
     session::EndReason,
+    ssh_config::SshConfigError,
 };
 use crate::{
     error::{Code, Detail, Details, Explain},
@@ -27,6 +35,16 @@ pub enum Error {
     InvalidAddress { address: String, reason: &'static str },
     #[error("invalid username {username:?}")]
     InvalidUsername { username: String },
+    #[error("{name:?} is no Host alias of the ssh configuration, and near to one; nothing was connected")]
+    NearAlias { name: String, candidates: Vec<String> },
+    #[error("{0}")]
+    SshConfig(Box<SshConfigError>),
+    #[error("the ssh configuration refuses this connection ({0})")]
+    RefusedByConfig(String),
+    #[error("hop {hop} of jump is not [user@]host[:port]: {text:?}")]
+    InvalidJump { hop: usize, text: String },
+    #[error("{0}")]
+    TooManyHops(#[from] TooManyHops),
     #[error("username is missing")]
     MissingUsername,
     #[error("address names user {in_address:?}, username says {username:?}")]
@@ -93,6 +111,8 @@ pub struct ClosedSession {
     pub name: Option<String>,
     /// Host, port and user.
     pub target: Target,
+    /// Jump hosts before it, nearest first.
+    pub hops: Vec<Target>,
     /// Why it was closed.
     pub reason: EndReason,
     /// When it was closed.
@@ -110,14 +130,48 @@ pub struct Candidate {
     pub target: Target,
 }
 
+impl From<SshConfigError> for Error {
+    fn from(error: SshConfigError) -> Self {
+        Error::SshConfig(Box::new(error))
+    }
+}
+
 impl Error {
-    /// The host key that a person has to approve before the host can be reached.
+    /// The host key that a person has to approve before the host can be reached: whose it is, at which hop where it
+    /// is a jump host's, and the key.
     #[must_use]
-    pub fn key_to_approve(&self) -> Option<(&Target, &UnknownKey)> {
+    pub fn key_to_approve(&self) -> Option<(&Target, Option<usize>, &UnknownKey)> {
         let Error::Client(error, _) = self else { return None };
-        let ClientError::HostKey { target, source } = &**error else { return None };
+        let hop = error.hop();
+        let error = match &**error {
+            ClientError::AtHop { source, .. } => source,
+            other => other,
+        };
+        let ClientError::HostKey { target, source } = error else { return None };
         match &**source {
-            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, key)),
+            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, hop, key)),
+            _ => None,
+        }
+    }
+}
+
+/// What a person can be asked, so that a login goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum ToAnswer<'a> {
+    /// What the server asks.
+    Prompts(&'a NeedsAnswers),
+    /// The passphrase of this key file.
+    Passphrase(&'a Path),
+}
+
+impl Error {
+    /// What a person has to answer before the login can go on.
+    #[must_use]
+    pub fn to_answer(&self) -> Option<ToAnswer<'_>> {
+        let Error::Client(error, _) = self else { return None };
+        match &**error {
+            ClientError::NeedsAnswers(needed) => Some(ToAnswer::Prompts(needed)),
+            ClientError::Key(KeyFileError::Encrypted { path }) => Some(ToAnswer::Passphrase(path)),
             _ => None,
         }
     }
@@ -127,6 +181,10 @@ impl Explain for Error {
     fn code(&self) -> Code {
         match self {
             Error::InvalidAddress { .. } | Error::InvalidRemoteAddress { .. } => Code::InvalidAddress,
+            Error::NearAlias { .. } => Code::InvalidAddress,
+            Error::SshConfig(error) => error.code(),
+            Error::RefusedByConfig(_) => Code::SshConfigInvalid,
+            Error::InvalidJump { .. } | Error::TooManyHops(_) => Code::InvalidArgument,
             Error::InvalidUsername { .. } => Code::InvalidUsername,
             Error::MissingUsername => Code::MissingArgument,
             Error::PassphraseWithoutKey => Code::MissingArgument,
@@ -163,6 +221,12 @@ impl Explain for Error {
         }
         Some(match self {
             Error::InvalidAddress { reason, .. } => (*reason).into(),
+            Error::NearAlias { name, .. } => format!(
+                "Use one of the candidates, as the user meant it. If a host of that very name is meant, write its full \
+                 name, or {:?}.",
+                format!("{name}.")
+            ),
+            Error::SshConfig(error) => return error.hint(),
             Error::Client(error, _) => return error.hint(),
             Error::Secret(error) => return error.hint(),
             Error::SessionNotFound { candidates, .. } if candidates.is_empty() => {
@@ -172,9 +236,10 @@ impl Explain for Error {
                 "Copy the session_id (a UUID) of one of the candidates, or call ssh_list_sessions.".into()
             }
             Error::SessionClosed(closed) => format!(
-                "Open it again: ssh_connect with address {:?} and username {:?}, and use the new session_id.",
+                "Open it again: ssh_connect with address {:?} and username {:?}{}, and use the new session_id.",
                 closed.target.host_port(),
-                closed.target.username
+                closed.target.username,
+                through(&closed.hops)
             ),
             Error::CommandNotFound { .. } => {
                 "Find the command_id with ssh_list_commands; records are kept for 30 minutes after the end.".into()
@@ -239,6 +304,12 @@ impl Explain for Error {
             | Error::NoSuchDirectory { target, .. } => target_details(details, target),
             Error::TooLong { field, limit, .. } => details.text("argument", field).number("limit", *limit as u64),
             Error::InvalidAddress { .. } => details.text("argument", "address"),
+            Error::NearAlias { candidates, .. } => {
+                details.text("argument", "address").with("candidates", Detail::Texts(candidates.clone()))
+            }
+            Error::SshConfig(error) => error.details(),
+            Error::InvalidJump { hop, .. } => details.text("argument", "jump").number("hop", *hop as u64),
+            Error::TooManyHops(_) => details.text("argument", "jump"),
             Error::InvalidUsername { .. } | Error::MissingUsername => details.text("argument", "username"),
             Error::InvalidName { field, .. } | Error::InvalidCommand { field, .. } => details.text("argument", field),
             _ => details,
@@ -253,7 +324,12 @@ impl Error {
             Error::InvalidUsername { .. } => {
                 "Use the plain login name: letters, digits and . _ - + @ \\ $, not starting with \"-\"."
             }
+            Error::InvalidJump { .. } => {
+                "Write the hops as ssh -J takes them, the nearest first: user@host:port,host2. At most 8."
+            }
+            Error::TooManyHops(_) => "Name fewer hops; those of the first one's own configuration count too.",
             Error::MissingUsername => "Give username, or write it into address: user@host.",
+            Error::RefusedByConfig(_) => "Nothing was connected. Tell the user what their ssh configuration says.",
             Error::ConflictingUsernames { .. } => "Name the user once.",
             Error::ConflictingSecrets => "Give password_ref alone: it keeps the password from the model.",
             Error::PassphraseWithoutKey => "Name the encrypted key file in key_path.",
@@ -284,6 +360,12 @@ impl Error {
 /// Names who was reached where.
 pub(crate) fn target_details(details: Details, target: &Target) -> Details {
     details.text("host", &target.host).number("port", target.port).text("username", &target.username)
+}
+
+/// The jump hosts as `jump` takes them.
+fn through(hops: &[Target]) -> String {
+    let hops: Vec<_> = hops.iter().map(Target::to_string).collect();
+    if hops.is_empty() { String::new() } else { format!(" through jump {:?}", hops.join(",")) }
 }
 
 fn records(candidates: &[Candidate]) -> Detail {

@@ -10,6 +10,7 @@ mod pump;
 
 use std::{sync::Arc, time::Duration};
 
+use russh::{ChannelWriteHalf, client::Msg};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,10 @@ pub(crate) use self::{
     capture::capture,
     preamble::{Preamble, Shell},
 };
-use super::{client::Channel, output::OutputBuffer};
+use super::{
+    client::{Channel, Environment},
+    output::OutputBuffer,
+};
 
 /// How long the end of a process is waited for after the last thing that was done to it.
 const LAST_GRACE: Duration = Duration::from_millis(400);
@@ -31,6 +35,8 @@ pub(crate) struct Exec {
     pub(crate) stdin: Vec<u8>,
     /// What stands before it, if anything.
     pub(crate) preamble: Option<Preamble>,
+    /// Variables that it is given. Most servers take few (`AcceptEnv`) and say nothing about the others.
+    pub(crate) environment: Environment,
 }
 
 /// What ends a command from our side.
@@ -94,7 +100,7 @@ pub(crate) async fn run<F: Future<Output = Ended>>(
     let preamble = exec.preamble.map(Arc::new);
     let line = preamble.as_ref().map_or_else(|| exec.command.clone(), |preamble| preamble.line(&exec.command));
     let mut pump = Pump::new(&write, output, preamble);
-    let asked = timeout_at(stop.deadline, write.exec(true, line)).await;
+    let asked = timeout_at(stop.deadline, ask(&write, &exec.environment, line)).await;
     if !matches!(asked, Ok(Ok(()))) {
         return pump.exit(Cause::NotStarted);
     }
@@ -105,4 +111,11 @@ pub(crate) async fn run<F: Future<Output = Ended>>(
         let _ = timeout(LAST_GRACE, write.close()).await;
     }
     pump.exit(cause)
+}
+
+async fn ask(write: &ChannelWriteHalf<Msg>, environment: &Environment, line: String) -> Result<(), russh::Error> {
+    for (name, value) in environment.0.iter() {
+        write.set_env(false, name.as_str(), value.expose()).await?;
+    }
+    write.exec(true, line).await
 }

@@ -70,6 +70,8 @@ pub struct Choices {
     pub inactivity_timeout: Duration,
     /// Time-out of commands that name none.
     pub command_timeout: Duration,
+    /// The way to the host, to tell it from others: compared and never shown.
+    pub way: String,
 }
 
 /// An open session, or the record of a closed one.
@@ -210,6 +212,7 @@ impl Session {
             id: self.id,
             name: self.choices.name.clone(),
             target: self.target().clone(),
+            hops: self.connections.hops().to_vec(),
             reason: end.reason.clone(),
             at: end.at,
         };

@@ -47,7 +47,7 @@ pub use self::{
 };
 use self::{
     files::{ConfigFile, Reader},
-    names::{aliases, near},
+    names::{aliases, near, speaks_of},
 };
 
 /// Where the files are.
@@ -167,6 +167,12 @@ impl SshConfig {
     #[must_use]
     pub fn aliases(&self) -> Vec<String> {
         aliases(&self.files)
+    }
+
+    /// Whether a `Host` line speaks of `name` itself or by a pattern that says more than "all".
+    #[must_use]
+    pub fn speaks_of(&self, name: &str) -> bool {
+        speaks_of(&self.files, name)
     }
 
     /// The aliases that `name`, which is none, may have been meant to be: the nearest first, at most ten.

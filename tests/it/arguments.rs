@@ -147,12 +147,13 @@ fn shadow_names_are_refused_and_the_right_one_is_named() {
 }
 
 #[test]
-fn jumps_are_refused_with_the_reason() {
-    for name in ["jump", "jump_host", "proxy_jump", "ProxyJump"] {
+fn jump_hosts_under_another_name_are_refused_with_the_right_one() {
+    for name in ["jump_host", "proxy_jump", "ProxyJump", "bastion"] {
         let answer = refused("ssh_connect", connect(json!({ name: "bastion" })));
-        assert_eq!(answer["code"], "unknown_argument");
-        assert!(answer["hint"].as_str().unwrap().contains("not supported yet"), "{answer}");
+        assert_eq!((&answer["code"], &answer["did_you_mean"]), (&json!("unknown_argument"), &json!("jump")), "{name}");
     }
+    let answer = refused("ssh_connect", connect(json!({ "proxy_command": "nc a 22" })));
+    assert!(answer["hint"].as_str().unwrap().contains("\"jump\""), "{answer}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{embedded_host::EmbeddedHost, session::Session, wait::eventually};
 
 /// What each tool is, as the record says.
-const ACTS: [(&str, &str); 9] = [
+const ACTS: [(&str, &str); 10] = [
     ("ssh_connect", "connect"),
     ("ssh_execute", "run"),
     ("ssh_execute_async", "run"),
@@ -14,6 +14,7 @@ const ACTS: [(&str, &str); 9] = [
     ("ssh_cancel_command", "cancel"),
     ("ssh_forward", "forward"),
     ("ssh_list_sessions", "read"),
+    ("ssh_list_hosts", "read"),
     ("ssh_disconnect", "disconnect"),
 ];
 

@@ -68,7 +68,7 @@ async fn initialize_tells_name_version_tools_and_instructions() {
     assert_eq!(result["serverInfo"], json!({ "name": "ssh-mcp", "version": env!("CARGO_PKG_VERSION") }));
     assert_eq!(
         result["capabilities"],
-        json!({ "tools": { "listChanged": false }, "resources": { "subscribe": true } })
+        json!({ "tools": { "listChanged": false }, "resources": { "subscribe": true }, "completions": {} })
     );
     assert!(result["instructions"].as_str().unwrap().contains("No call lasts over 45 s"));
 }
@@ -171,12 +171,10 @@ async fn an_unknown_tool_is_an_error_of_the_protocol() {
 #[tokio::test]
 async fn methods_that_are_not_declared_do_not_exist() {
     let mut client = Client::new().await;
-    let complete = json!({ "ref": { "type": "ref/prompt", "name": "x" }, "argument": { "name": "a", "value": "b" } });
     let methods = [
         ("prompts/list", json!({})),
         ("prompts/get", json!({ "name": "x" })),
         ("subscriptions/listen", json!({ "notifications": {} })),
-        ("completion/complete", complete),
         ("logging/setLevel", json!({ "level": "info" })),
         ("tasks/get", json!({ "taskId": "x" })),
         ("no/such/method", json!({})),

@@ -302,12 +302,15 @@ async fn further_connections_are_closed_when_nothing_has_used_them_for_a_while()
 
 fn connect_request(sshd: &Sshd) -> ConnectRequest {
     ConnectRequest {
+        jump: None,
         address: format!("127.0.0.1:{}", sshd.port()),
         username: Some(sshd.user().name.clone()),
         password: None,
         password_ref: None,
         key_path: Some(sshd.client_key().to_str().unwrap().to_owned()),
         passphrase_ref: None,
+        totp_ref: None,
+        answers: Vec::new(),
         name: None,
         agent_id: None,
         persistent: false,

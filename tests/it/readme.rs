@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use ssh_mcp::config::{Args, Environment, Settings, vars};
 
 /// The tools of the contract.
-const TOOLS: [&str; 9] = [
+const TOOLS: [&str; 10] = [
     "ssh_connect",
     "ssh_execute",
     "ssh_execute_async",
@@ -15,6 +15,7 @@ const TOOLS: [&str; 9] = [
     "ssh_forward",
     "ssh_disconnect",
     "ssh_list_sessions",
+    "ssh_list_hosts",
 ];
 
 /// The call that has to work as it stands, with no other header.

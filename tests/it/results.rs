@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 use ssh_mcp::{
-    app::{App, Cancelled, CommandPage, CommandView, Disconnected, Until},
+    app::{App, Cancelled, CommandPage, CommandView, Disconnected, HostPage, Until},
     error::{Code, Detail, Details},
     mcp::{
-        commands::{self, command, forward, session, tool::Reply},
+        commands::{self, command, forward, hosts, session, tool::Reply},
         failure::{Failure, clip},
         schema,
     },
@@ -76,6 +76,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         ("ssh_disconnect", wire(session::disconnect_reply(&closed))),
         ("ssh_list_sessions", wire(session::list_reply(vec![samples::session()]))),
         ("ssh_list_sessions", wire(session::list_reply(Vec::new()))),
+        ("ssh_list_hosts", wire(hosts::list_reply(samples::hosts()))),
+        ("ssh_list_hosts", wire(hosts::list_reply(HostPage { hosts: Vec::new(), more: false }))),
     ]
 }
 
@@ -259,6 +261,7 @@ fn fields_of_a_session_stand_in_the_order_of_the_contract() {
         "other_sessions",
         "hint",
         "notices",
+        "resolved",
     ];
     assert_eq!(keys(&wire(session::connect_reply(samples::connected(), true))), order);
     let row = [

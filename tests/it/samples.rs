@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use ssh_mcp::{
-    app::{CommandView, Connected},
+    app::{CommandView, Connected, HostPage, HostRow, ResolvedRow},
     config::{AnswerSettings, Compression, ForwardSettings, Limits, Settings, Share, SpillSettings, SshSettings},
     ssh::{
         async_command::{CommandInfo, Status},
@@ -21,6 +21,8 @@ const EVERYTHING: Share = Share { own: usize::MAX, total: usize::MAX };
 pub(crate) fn settings() -> Settings {
     Settings {
         ssh: SshSettings {
+            proxy: None,
+            no_proxy: Vec::new(),
             host_key_policy: ssh_mcp::config::HostKeyPolicy::AcceptNew,
             connect_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(180),
@@ -44,6 +46,8 @@ pub(crate) fn settings() -> Settings {
             home: None,
             key_roots: Vec::new(),
             known_hosts: None,
+            config: Default::default(),
+            legacy_hosts: Vec::new(),
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
@@ -95,7 +99,7 @@ pub(crate) fn connected() -> Connected {
         reused: false,
         reconnected: false,
         reuse_refused: Some("dead"),
-        auth_method: "publickey",
+        auth_method: "publickey".into(),
         host_key: HostKeyInfo {
             algorithm: "ssh-ed25519".into(),
             fingerprint: "SHA256:abc".into(),
@@ -105,8 +109,23 @@ pub(crate) fn connected() -> Connected {
         server_version: "SSH-2.0-OpenSSH_9.2p1".into(),
         other_sessions: vec![SessionId::random()],
         timeout: Duration::from_secs(30),
+        resolved: vec![ResolvedRow {
+            keyword: "hostname",
+            value: "build.example.org".into(),
+            place: Some(("/home/me/.ssh/config".into(), 3)),
+        }],
         notices: vec!["timeout_secs was cut to 45".into()],
     }
+}
+
+pub(crate) fn hosts() -> HostPage {
+    let host = HostRow {
+        alias: "build".into(),
+        target: target(),
+        jump: vec!["bastion".into()],
+        sessions: vec![SessionId::random()],
+    };
+    HostPage { hosts: vec![host], more: true }
 }
 
 /// A command that exited with `exit_status`.

@@ -12,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod resources;
 pub(crate) mod session;
+pub(crate) mod tinysshd;
 pub(crate) mod wait;
 
 /// A port of 127.0.0.1 that nobody uses now. Somebody else may take it first: be ready to try again.

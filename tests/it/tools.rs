@@ -59,6 +59,7 @@ fn tools_and_their_annotations_are_those_of_the_contract() {
         ("ssh_forward", false, false, true, true),
         ("ssh_disconnect", false, true, true, true),
         ("ssh_list_sessions", true, false, true, true),
+        ("ssh_list_hosts", true, false, true, false),
     ];
     let expected = rows.map(|(name, read_only, destructive, idempotent, open_world)| {
         (
@@ -167,6 +168,7 @@ fn required_parameters_are_those_of_the_contract() {
     assert_eq!(required("ssh_forward"), json!(["session_id", "local_port", "remote_address", "remote_port"]));
     assert_eq!(required("ssh_disconnect"), json!(["session_id"]));
     assert_eq!(required("ssh_list_sessions"), Value::Null);
+    assert_eq!(required("ssh_list_hosts"), Value::Null);
 }
 
 #[test]

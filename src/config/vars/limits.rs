@@ -101,6 +101,18 @@ pub const FORWARD_DENY: Var = Var {
     doc: "Where forwards may not lead: `host:port`, separated by commas. A host may be a name with `*`, an address or a network (`10.0.0.0/8`, `[fd00::]/8`), a port may be `*`. It goes before SSH_FORWARD_ALLOW. Metadata services of clouds are always refused.",
 };
 
+pub const LEGACY_HOSTS: Var = Var {
+    section: "ssh",
+    key: "legacy_hosts",
+    env: "SSH_LEGACY_HOSTS",
+    option: None,
+    default: DefaultValue::Absent,
+    unit: None,
+    kind: Kind::SomeHosts,
+    doc: "Hosts that may negotiate weak algorithms too (SHA-1, CBC, `ssh-rsa`), where they know nothing better; \
+          the answer then warns. Names may hold `*`.",
+};
+
 pub const OUTPUT_MEMORY: Var = Var {
     section: "ssh",
     key: "output_memory",

@@ -67,6 +67,10 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("untiltext", &["until"]),
     ("pattern", &["until_regex"]),
     ("regex", &["until_regex"]),
+    ("jumphost", &["jump"]),
+    ("jumphosts", &["jump"]),
+    ("proxyjump", &["jump"]),
+    ("bastion", &["jump"]),
     ("offset", &["stdout_offset"]),
     ("limit", &["max_bytes"]),
     ("maxoutput", &["max_bytes"]),
@@ -74,11 +78,7 @@ const ALIASES: &[(&str, &[&str])] = &[
 
 /// Things that no parameter does, and the way to get them.
 const WAYS: &[(&str, &str)] = &[
-    ("jump", NO_JUMPS),
-    ("jumphost", NO_JUMPS),
-    ("proxyjump", NO_JUMPS),
-    ("proxycommand", NO_JUMPS),
-    ("bastion", NO_JUMPS),
+    ("proxycommand", "No call may name a program to run. Use \"jump\" for jump hosts."),
     ("env", "There is no such parameter. Set variables in the command: \"NAME=value command\"."),
     ("environment", "There is no such parameter. Set variables in the command: \"NAME=value command\"."),
     ("background", "There is no such parameter. Use ssh_execute_async for background work."),
@@ -86,9 +86,6 @@ const WAYS: &[(&str, &str)] = &[
     ("pty", "There is no terminal. Use options that need none, such as -y and --no-pager."),
     ("tty", "There is no terminal. Use options that need none, such as -y and --no-pager."),
 ];
-
-const NO_JUMPS: &str =
-    "Jump hosts are not supported yet. Ask the user for an address that this machine reaches itself.";
 
 /// The fault of an argument that no parameter is named like.
 pub(super) fn argument(params: &[Param], name: &str) -> Fault {

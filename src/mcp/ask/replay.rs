@@ -4,28 +4,59 @@
 //! seal binds it to the principal and to the very call. Nobody else's answer, nor one that was given
 //! for other arguments, opens.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{SHA256, digest},
+};
 use rmcp::model::{
     CallToolRequestParams, ElicitRequest, ElicitResult, InputRequest, InputRequiredResult, InputResponses,
     RequestStateCodec, RequestStateError, SealOptions,
 };
+use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{ASK_LIMIT, NoConsent, Question, form};
-use crate::ssh::ids::Owner;
+use crate::{secret::Secret, ssh::ids::Owner};
 
 /// The key of all seals, of this process alone. After a restart a question is put again.
 #[derive(Clone, Debug)]
-pub struct Seals(RequestStateCodec);
+pub struct Seals {
+    codec: RequestStateCodec,
+    /// The seal can be read; what nobody may read is encrypted in it.
+    cipher: Option<Arc<LessSafeKey>>,
+}
 
 impl Default for Seals {
     fn default() -> Self {
         // Four times 122 random bits: more than the 256 that the seal has.
-        let key = [(); 4].map(|()| uuid::Uuid::new_v4().into_bytes()).concat();
-        Self(RequestStateCodec::new_unchecked(key))
+        let random = || [(); 4].map(|()| uuid::Uuid::new_v4().into_bytes()).concat();
+        // SHA-256 gives the 32 bytes that the cipher takes.
+        let key = UnboundKey::new(&CHACHA20_POLY1305, digest(&SHA256, &random()).as_ref()).ok();
+        let cipher = key.map(|key| Arc::new(LessSafeKey::new(key)));
+        Self { codec: RequestStateCodec::new_unchecked(random()), cipher }
+    }
+}
+
+impl Seals {
+    /// Nonce and ciphertext. Random nonces: a process asks far fewer questions than would make two alike.
+    fn encrypt(&self, text: &Secret, call: &[u8]) -> Option<Vec<u8>> {
+        let nonce: [u8; NONCE_LEN] = uuid::Uuid::new_v4().as_bytes()[..NONCE_LEN].try_into().ok()?;
+        let mut sealed = text.expose().as_bytes().to_vec();
+        let nonce_of = Nonce::assume_unique_for_key(nonce);
+        self.cipher.as_ref()?.seal_in_place_append_tag(nonce_of, Aad::from(call), &mut sealed).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    fn decrypt(&self, sealed: &[u8], call: &[u8]) -> Option<Secret> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let text = self.cipher.as_ref()?.open_in_place(nonce, Aad::from(call), &mut sealed).ok()?;
+        std::str::from_utf8(text).ok().map(Secret::from)
     }
 }
 
@@ -34,6 +65,8 @@ impl Default for Seals {
 struct Asked {
     key: String,
     about: String,
+    #[serde(default)]
+    carried: Option<Vec<u8>>,
 }
 
 /// A call, as far as it may be the repetition of one that asked.
@@ -56,42 +89,88 @@ impl<'a> Retry<'a> {
     /// What the client gave with the call. A seal that does not open is as good as none.
     pub(super) fn open(&self) -> Given {
         let Some(state) = &self.state else { return Given::default() };
-        let (asked, expired) = match self.seals.0.open_json_with::<Asked>(state, &self.call) {
+        let (asked, expired) = match self.seals.codec.open_json_with::<Asked>(state, &self.call) {
             Ok(asked) => (Some(asked), false),
             Err(error) => (None, matches!(error, RequestStateError::Expired)),
         };
-        let asked = asked.map(|Asked { key, about }| {
+        let asked = asked.map(|Asked { key, about, carried }| {
             let answer = self.responses.get(&key).cloned();
-            (key, about, answer)
+            let carried = carried.and_then(|sealed| self.seals.decrypt(&sealed, &self.call));
+            Put { key, about, answer, carried }
         });
         Given { asked, expired }
     }
 
     /// The result that puts the question to the client.
     pub(in crate::mcp) fn put(&self, question: &Question) -> InputRequiredResult {
-        let asked = Asked { key: question.key.into(), about: question.about.clone() };
+        let carried = question.carried.as_ref().and_then(|text| self.seals.encrypt(text, &self.call));
+        let asked = Asked { key: question.key.into(), about: question.about.clone(), carried };
         let options = SealOptions::new().associated_data(&self.call).ttl(ASK_LIMIT);
-        let state = self.seals.0.seal_json_with(&asked, &options).ok();
+        let state = self.seals.codec.seal_json_with(&asked, &options).ok();
         let request = InputRequest::Elicitation(ElicitRequest::new(form(question)));
         InputRequiredResult::new(Some(BTreeMap::from([(question.key.to_owned(), request)])), state)
     }
 }
 
 /// What came with a call.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Given {
-    /// Key and subject of the question that was put, and the answer.
-    asked: Option<(String, String, Option<Value>)>,
+    asked: Option<Put>,
     expired: bool,
 }
 
+/// The question that was put, and the answer.
+#[derive(Clone)]
+struct Put {
+    key: String,
+    about: String,
+    answer: Option<Value>,
+    carried: Option<Secret>,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").field("expired", &self.expired).finish_non_exhaustive()
+    }
+}
+
+/// A form that came back with texts, and what it was about.
+pub struct Returned {
+    /// As [`Question::about`].
+    pub about: String,
+    /// As [`Question::carried`].
+    pub carried: Option<Secret>,
+    answer: Option<Value>,
+}
+
+impl Returned {
+    /// The texts.
+    ///
+    /// # Errors
+    ///
+    /// Anything but `count` of them.
+    pub fn texts(self, count: usize) -> Result<Vec<Secret>, NoConsent> {
+        let answer = serde_json::from_value(self.answer.unwrap_or_default());
+        super::texts(answer.map_err(|_| NoConsent::CannotAsk)?, count)
+    }
+}
+
 impl Given {
+    pub(super) fn returned(&self, key: &str) -> Option<Returned> {
+        let put = self.asked.clone().filter(|put| put.key == key)?;
+        Some(Returned { about: put.about, carried: put.carried, answer: put.answer })
+    }
+
+    pub(super) const fn is_expired(&self) -> bool {
+        self.expired
+    }
+
     /// The answer to this question; none where it has to be put.
     pub(super) fn answer_to(&self, question: &Question) -> Option<Result<ElicitResult, NoConsent>> {
         if self.expired {
             return Some(Err(NoConsent::TimedOut));
         }
-        let (_, about, answer) = self.asked.as_ref().filter(|(key, ..)| key == question.key)?;
+        let Put { about, answer, .. } = self.asked.as_ref().filter(|put| put.key == question.key)?;
         if *about != question.about {
             return Some(Err(NoConsent::OtherThing));
         }

@@ -2,8 +2,8 @@
 
 pub(super) const CONNECT: &str = "\
 Open an SSH session and get the session_id that every other tool needs. Call it once per host and keep the id; later \
-calls on the same host reuse it. Credentials: leave out password and key_path to use the SSH agent (best). Refused, \
-timed-out and unreachable hosts are retried; wrong credentials and changed host keys never are. A session idle for \
+calls on the same host reuse it. address may be an alias of ~/.ssh/config; then nothing else is needed. Credentials: \
+leave out password and key_path to use the SSH agent (best). Refused, timed-out and unreachable hosts are retried; wrong credentials and changed host keys never are. A session idle for \
 {inactivity} is closed unless persistent=true; running commands keep it open. Check host and username in the answer \
 before you change anything. Next: ssh_execute.";
 
@@ -50,3 +50,7 @@ pub(super) const LIST_SESSIONS: &str = "\
 List open sessions with session_id, name, host, user, health, running commands and forwards. Use it when you have lost \
 a session_id or before opening another session to the same host. Find the row whose host and username match, and copy \
 its session_id.";
+
+pub(super) const LIST_HOSTS: &str = "\
+List the host aliases of the user's ssh configuration. Use it when the user names a host by a word: pass the alias to \
+ssh_connect as address, and nothing else; user, key and jump hosts come from the configuration.";

@@ -144,6 +144,8 @@ fn meaning(code: Code) -> (&'static str, &'static str) {
         }
         Code::Unreachable => ("There is no route to the host.", "Check network and VPN."),
         Code::ConnectionLost => ("The connection ended before the work began.", "Connect again, then repeat."),
+        Code::ProxyFailed => ("The proxy, or ProxyCommand, failed or refused.", "Ask the user to check it."),
+        Code::ProxyAuthFailed => ("The proxy refused the login.", "Ask the user to check the setting."),
         Code::NotSsh => ("What answers there is no SSH server.", "Check the port."),
         Code::NoCommonAlgorithm => ("Client and server share no algorithm.", "Ask the user to update the server."),
         Code::HostKeyChanged => ("The host key is not the one on record.", "Stop, and tell the user."),

@@ -1,6 +1,8 @@
 //! Sessions: `ssh_connect`, `ssh_disconnect`, `ssh_list_sessions`.
 
+mod ask;
 mod host_key;
+mod login;
 
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::tool::{Call, Reply};
 use crate::{
-    app::{ConnectRequest, Connected, Disconnected},
+    app::{ConnectRequest, Connected, Disconnected, ResolvedRow},
     config::Compression,
     mcp::{
         failure::Failure,
+        mask::masked,
         types::{Password, SessionRow, ceil_secs},
     },
     ssh::{client::HostKeyInfo, session::SessionInfo},
@@ -26,11 +29,16 @@ const PASSWORD_NOTICE: &str =
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ConnectParams {
     /// Where to connect to.
-    #[schemars(description = "host, host:port, user@host:port or [v6]:port; port 22 by default")]
+    #[schemars(
+        description = "host, host:port, user@host:port, [v6]:port, or an alias of ~/.ssh/config; port 22 by default"
+    )]
     #[schemars(extend("x-trim" = true))]
     pub address: String,
-    /// Login name; required unless address has it
+    /// Login name; required unless address or ~/.ssh/config has it
     pub username: Option<String>,
+    /// Jump hosts as ssh -J takes them: [user@]host[:port], nearest first, with commas
+    #[schemars(extend("x-trim" = true))]
+    pub jump: Option<String>,
     /// Prefer the SSH agent, key_path or password_ref: a password given here passes through the model
     #[schemars(extend("x-secret" = true))]
     pub password: Option<Password>,
@@ -42,6 +50,9 @@ pub struct ConnectParams {
     /// Name of the configured passphrase of that key
     #[schemars(extend("x-trim" = true, "x-secret" = true))]
     pub passphrase_ref: Option<String>,
+    /// Name of a configured TOTP secret, for servers that want a code
+    #[schemars(extend("x-trim" = true))]
+    pub totp_ref: Option<String>,
     /// Label for people; not usable as session_id
     pub name: Option<String>,
     /// Never close it for idleness (default false)
@@ -86,7 +97,7 @@ pub struct ConnectResult {
     pub agent_id: Option<String>,
     /// The server took the login.
     pub authenticated: bool,
-    /// How: password, publickey or agent.
+    /// How: password, publickey, agent or keyboard-interactive; several with commas.
     pub auth_method: String,
     /// Retries that connecting took.
     pub retry_attempts: u32,
@@ -110,6 +121,32 @@ pub struct ConnectResult {
     pub server_version: String,
     /// Your other live sessions to the same host, port and user.
     pub other_sessions: Vec<String>,
+    /// What lines of the ssh configuration decided.
+    #[schemars(extend("x-unlisted" = true))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<ResolvedWord>,
+}
+
+/// A value of the ssh configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ResolvedWord {
+    /// Keyword of ssh_config, or jump for a host on the way.
+    pub keyword: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The file that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+impl From<ResolvedRow> for ResolvedWord {
+    fn from(row: ResolvedRow) -> Self {
+        let (file, line) = row.place.unzip();
+        Self { keyword: row.keyword, value: masked(&row.value).into_owned(), file, line }
+    }
 }
 
 /// A host key.
@@ -131,7 +168,7 @@ impl From<HostKeyInfo> for HostKeyWord {
 
 pub(super) async fn connect(call: Call, params: ConnectParams) -> Result<Reply<ConnectResult>, Failure> {
     let with_password = params.password.is_some();
-    let connected = host_key::connect_or_ask(&call, request(params)).await?;
+    let connected = ask::connect_or_ask(&call, request(params)).await?;
     Ok(connect_reply(connected, with_password))
 }
 
@@ -143,6 +180,8 @@ fn request(params: ConnectParams) -> ConnectRequest {
         password_ref: params.password_ref,
         key_path: params.key_path,
         passphrase_ref: params.passphrase_ref,
+        totp_ref: params.totp_ref,
+        answers: Vec::new(),
         name: params.name,
         agent_id: params.agent_id,
         persistent: params.persistent.unwrap_or(false),
@@ -151,6 +190,7 @@ fn request(params: ConnectParams) -> ConnectRequest {
         retry_delay: params.retry_delay_ms.map(Duration::from_millis),
         compression: params.compress.map(|on| if on { Compression::On } else { Compression::Off }),
         approved_key: None,
+        jump: params.jump,
         session_id: params.session_id,
     }
 }
@@ -175,7 +215,7 @@ pub fn connect_reply(connected: Connected, with_password: bool) -> Reply<Connect
         name,
         agent_id,
         authenticated: true,
-        auth_method: connected.auth_method.into(),
+        auth_method: connected.auth_method,
         retry_attempts,
         reused: connected.reused,
         reconnected: connected.reconnected.then_some(true),
@@ -186,6 +226,7 @@ pub fn connect_reply(connected: Connected, with_password: bool) -> Reply<Connect
         host_key: connected.host_key.into(),
         server_version: connected.server_version,
         other_sessions: connected.other_sessions.iter().map(ToString::to_string).collect(),
+        resolved: connected.resolved.into_iter().map(Into::into).collect(),
     })
     .hint(hint)
     .notices(notices)

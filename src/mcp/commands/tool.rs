@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The first of these in a result marks the end of its small fields.
-const LONG_FIELDS: [&str; 6] = ["error", "command", "commands", "sessions", "stderr", "stdout"];
+const LONG_FIELDS: [&str; 8] = ["error", "command", "commands", "sessions", "hosts", "resolved", "stderr", "stdout"];
 
 /// What a tool does to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,13 +18,26 @@ pub const MAX_USERNAME_BYTES: usize = 256;
 const V6_HINT: &str = "write an IPv6 address in brackets: [::1] or [::1]:22";
 const FORMS: &str = "use host, host:port, user@host:port or [v6]:port";
 
-/// Reads `address` and `username` into one target.
+/// What a caller asked for, and nothing that was not said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// A host name, an address without brackets or an alias, as it was written. Not yet good for anything but to be
+    /// looked up: [`target`] decides.
+    pub host: String,
+    /// The name ended in a dot: a host of that name is meant and no alias like it.
+    pub literal: bool,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// Login name.
+    pub username: Option<String>,
+}
+
+/// Reads `address` and `username`.
 ///
 /// # Errors
 ///
-/// `InvalidAddress`, `InvalidUsername`, `MissingUsername`, or `ConflictingUsernames` where both
-/// name a user and differ.
-pub fn parse_target(address: &str, username: Option<&str>) -> Result<Target, Error> {
+/// `InvalidAddress`, `InvalidUsername`, or `ConflictingUsernames` where both name a user and differ.
+pub fn parse(address: &str, username: Option<&str>) -> Result<Asked, Error> {
     let address = address.trim();
     let rest = strip_scheme(address);
     let (in_address, host_port) = match rest.rsplit_once('@') {
@@ -33,7 +46,31 @@ pub fn parse_target(address: &str, username: Option<&str>) -> Result<Target, Err
     };
     let (host, port) = parse_host_port(address, host_port)?;
     let username = choose_username(in_address, username)?;
-    Ok(Target { host, port, username })
+    let dotless = host.strip_suffix('.').filter(|name| !name.is_empty() && !name.contains('.'));
+    let (host, literal) = dotless.map_or((host, false), |name| (name, true));
+    Ok(Asked { host: host.to_owned(), literal, port, username })
+}
+
+/// A target, from whatever source its parts are.
+///
+/// # Errors
+///
+/// `InvalidAddress`, `InvalidUsername`.
+pub fn target(host: &str, port: u16, username: &str) -> Result<Target, Error> {
+    if !check_host(host) && !check_v6(host) {
+        return Err(Error::InvalidAddress { address: shorten(host), reason: FORMS });
+    }
+    Ok(Target { host: host.to_ascii_lowercase(), port, username: check_username(username)? })
+}
+
+/// Reads `address` and `username` into one target, without any configuration.
+///
+/// # Errors
+///
+/// Those of [`parse`] and [`target`], and `MissingUsername`.
+pub fn parse_target(address: &str, username: Option<&str>) -> Result<Target, Error> {
+    let Asked { host, port, username, .. } = parse(address, username)?;
+    target(&host, port.unwrap_or(DEFAULT_PORT), &username.ok_or(Error::MissingUsername)?)
 }
 
 fn strip_scheme(address: &str) -> &str {
@@ -46,18 +83,18 @@ fn strip_scheme(address: &str) -> &str {
     }
 }
 
-fn choose_username(in_address: Option<&str>, given: Option<&str>) -> Result<String, Error> {
+fn choose_username(in_address: Option<&str>, given: Option<&str>) -> Result<Option<String>, Error> {
     let given = given.filter(|name| !name.is_empty());
     match (in_address, given) {
         (Some(a), Some(b)) if a != b => {
             Err(Error::ConflictingUsernames { in_address: shorten(a), username: shorten(b) })
         }
-        (Some(name), _) | (None, Some(name)) => check_username(name),
-        (None, None) => Err(Error::MissingUsername),
+        (Some(name), _) | (None, Some(name)) => check_username(name).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
-fn check_username(name: &str) -> Result<String, Error> {
+pub(super) fn check_username(name: &str) -> Result<String, Error> {
     // Unicode counts some characters that nobody sees as letters, such as U+3164.
     let allowed = |c: char| c.is_alphanumeric() && !acts_or_hides(c) || "._-+@\\$".contains(c);
     if name.is_empty() || name.len() > MAX_USERNAME_BYTES || name.starts_with('-') || !name.chars().all(allowed) {
@@ -66,29 +103,29 @@ fn check_username(name: &str) -> Result<String, Error> {
     Ok(name.to_owned())
 }
 
-fn parse_host_port(address: &str, text: &str) -> Result<(String, u16), Error> {
+fn parse_host_port<'a>(address: &str, text: &'a str) -> Result<(&'a str, Option<u16>), Error> {
     let invalid = |reason| Error::InvalidAddress { address: shorten(address), reason };
+    let port_of = |port| parse_port(port).ok_or_else(|| invalid("the port is a number from 1 to 65535"));
     if let Some(bracketed) = text.strip_prefix('[') {
         let (host, rest) = bracketed.split_once(']').ok_or_else(|| invalid(V6_HINT))?;
         check_v6(host).then_some(()).ok_or_else(|| invalid(V6_HINT))?;
-        let port = match rest.strip_prefix(':') {
-            Some(port) => parse_port(port).ok_or_else(|| invalid("the port is a number from 1 to 65535"))?,
-            None if rest.is_empty() => DEFAULT_PORT,
-            None => return Err(invalid(V6_HINT)),
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port_of(port)?))),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(invalid(V6_HINT)),
         };
-        return Ok((host.to_ascii_lowercase(), port));
     }
     if text.matches(':').count() > 1 {
         return Err(invalid(V6_HINT));
     }
     let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, parse_port(port).ok_or_else(|| invalid("the port is a number from 1 to 65535"))?),
-        None => (text, DEFAULT_PORT),
+        Some((host, port)) => (host, Some(port_of(port)?)),
+        None => (text, None),
     };
-    if !check_host(host) {
+    if !check_host(host) && !check_alias(host) {
         return Err(invalid(FORMS));
     }
-    Ok((host.to_ascii_lowercase(), port))
+    Ok((host, port))
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -96,11 +133,24 @@ fn parse_port(text: &str) -> Option<u16> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten().filter(|port| *port != 0)
 }
 
+/// Whether it is a name or an address, IPv6 without brackets.
+pub(super) fn is_host(host: &str) -> bool {
+    check_host(host) || check_v6(host)
+}
+
 fn check_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= MAX_HOST_BYTES
         && !host.starts_with('-')
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// An alias may have more characters than a host name, but none that means something in a pattern, a list or a shell.
+fn check_alias(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= MAX_HOST_BYTES
+        && !host.starts_with('-')
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_+/~=^".contains(&b))
 }
 
 fn check_v6(host: &str) -> bool {
@@ -130,13 +180,6 @@ pub(crate) fn shorten(input: &str) -> String {
         shown.push_str(&escaped);
     }
     shown
-}
-
-/// Names that a peer sent, as an error may show them.
-pub(crate) fn shorten_list(names: &[String]) -> String {
-    const SHOWN: usize = 400;
-    let list: String = names.join(",").chars().filter(char::is_ascii_graphic).take(SHOWN).collect();
-    list
 }
 
 /// Escapes what could change a terminal or the reading direction of a line.

@@ -2,7 +2,18 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use super::{Target, handler::LinkState, host_key::HostKeyError, key_file::KeyFileError};
+use super::{
+    ConnectSpec, Target,
+    address::shorten,
+    algorithms::{Kind, Shortfall},
+    handler::LinkState,
+    host_key::HostKeyError,
+    key_file::KeyFileError,
+    login::{AuthFailure, NeedsAnswers},
+    route::RouteError,
+};
+use russh::AlgorithmKind;
+
 use crate::{
     error::{Code, Details, Explain},
     ssh::error::target_details,
@@ -24,18 +35,28 @@ pub enum ClientError {
     LostInLogin { target: Target, tried: String, cause: String },
     #[error("{target} does not speak SSH (it sent {greeting:?})")]
     NotSsh { target: Target, greeting: String },
-    #[error("no common {kind} with the server; ours: {ours}; theirs: {theirs}")]
-    NoCommonAlgorithm { target: Box<Target>, kind: String, ours: String, theirs: String },
+    #[error("no common {} with {}, which offers {}", .0.kind.noun(), .0.target, shorten(&.0.theirs))]
+    NoCommonAlgorithm(Box<Shortfall>),
+    #[error("no {} is left of {} {list}", .kind.noun(), .kind.keyword())]
+    NoAlgorithmLeft { kind: Kind, list: String },
     #[error("{source}")]
     HostKey { target: Target, source: Box<HostKeyError> },
-    #[error("{target} refused to log in (tried: {tried}; the server offers: {offered})")]
-    AuthFailed { target: Target, tried: String, offered: String },
+    #[error("{0}")]
+    AuthFailed(Box<AuthFailure>),
+    #[error("{0}")]
+    NeedsAnswers(Box<NeedsAnswers>),
+    #[error("what totp_ref names is no secret of one-time codes")]
+    NotATotpSecret,
     #[error("the SSH agent cannot be used: {why}")]
     AgentUnavailable { why: String },
     #[error("the SSH agent holds no key")]
     AgentEmpty,
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    #[error("cannot connect to {target}: {source}")]
+    Route { target: Target, source: Box<RouteError> },
+    #[error("at hop {hop} of the way: {source}")]
+    AtHop { hop: usize, source: Box<ClientError> },
     #[error("SSH protocol error: {0}")]
     Protocol(String),
     /// As russh reports it; the end of the handshake turns it into one of the others.
@@ -62,6 +83,8 @@ impl ClientError {
             ClientError::Resolve { temporary, .. } => *temporary,
             ClientError::Io { source, .. } => is_transient_io(source),
             ClientError::Timeout { .. } | ClientError::Lost { .. } => true,
+            ClientError::Route { source, .. } => source.is_transient(),
+            ClientError::AtHop { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -71,11 +94,15 @@ impl ClientError {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
+            ClientError::AtHop { source, .. } => source.is_final(),
             // A file that cannot be read for a moment: no descriptor is left, or its file system is away.
             ClientError::HostKey { source, .. } => !source.is_of_a_file(),
-            ClientError::AuthFailed { .. }
+            ClientError::AuthFailed(_)
+            | ClientError::NeedsAnswers(_)
+            | ClientError::NotATotpSecret
             | ClientError::LostInLogin { .. }
-            | ClientError::NoCommonAlgorithm { .. }
+            | ClientError::NoCommonAlgorithm(_)
+            | ClientError::NoAlgorithmLeft { .. }
             | ClientError::NotSsh { .. }
             | ClientError::AgentEmpty
             | ClientError::Key(_) => true,
@@ -83,8 +110,32 @@ impl ClientError {
         }
     }
 
+    /// The failure of a jump host on the way, counted from here. One that is nearer stays what it is.
+    pub(super) fn at_hop(self, hop: usize) -> Self {
+        match self {
+            ClientError::AtHop { .. } => self,
+            source => ClientError::AtHop { hop, source: Box::new(source) },
+        }
+    }
+
+    /// The jump host that failed, counted from 1; none where it is the server itself.
+    #[must_use]
+    pub fn hop(&self) -> Option<usize> {
+        match self {
+            ClientError::AtHop { hop, .. } => Some(*hop),
+            ClientError::Timeout { last: Some(last), .. } => last.hop(),
+            _ => None,
+        }
+    }
+
+    /// Whether the stream ended, or was never one of SSH.
+    pub(super) const fn is_loss(&self) -> bool {
+        matches!(self, ClientError::Lost { .. } | ClientError::Io { .. } | ClientError::NotSsh { .. })
+    }
+
     /// Gives a failure of the handshake its meaning.
-    pub(super) fn before_authentication(self, target: &Target, link: &LinkState) -> Self {
+    pub(super) fn before_authentication(self, spec: &ConnectSpec, link: &LinkState) -> Self {
+        let target = &spec.target;
         let ClientError::Russh(error) = self else { return self };
         let greeting = link.greeting();
         if !greeting.is_empty() && !is_ssh_2(&greeting) && !is_ssh_refusal(&greeting) {
@@ -101,12 +152,17 @@ impl ClientError {
             russh::Error::Version | russh::Error::PacketSize(_) => {
                 ClientError::NotSsh { target: target.clone(), greeting }
             }
-            russh::Error::NoCommonAlgo { kind, ours, theirs } => ClientError::NoCommonAlgorithm {
-                target: Box::new(target.clone()),
-                kind: format!("{kind:?}").to_lowercase(),
-                ours: ours.join(","),
-                theirs: super::address::shorten_list(theirs),
-            },
+            russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+                let kind = match kind {
+                    AlgorithmKind::Kex => Kind::Kex,
+                    AlgorithmKind::Key => Kind::HostKey,
+                    AlgorithmKind::Cipher => Kind::Cipher,
+                    AlgorithmKind::Mac => Kind::Mac,
+                    AlgorithmKind::Compression => Kind::Compression,
+                };
+                let offers = (ours.as_slice(), theirs.as_slice());
+                ClientError::NoCommonAlgorithm(Box::new(Shortfall::new(target, &spec.algorithms, kind, offers)))
+            }
             other => ClientError::Protocol(other.to_string()),
         }
     }
@@ -122,6 +178,10 @@ fn is_ssh_2(greeting: &str) -> bool {
 fn is_ssh_refusal(greeting: &str) -> bool {
     greeting.starts_with("Exceeded MaxStartups") || greeting.starts_with("Not allowed at this time")
 }
+
+/// Clients start their servers without the variables of a terminal.
+const AGENT_HINT: &str = "Set SSH_AUTH_SOCK in this server's env in the client's configuration (1Password: \
+    ~/.1password/agent.sock; macOS: launchctl getenv SSH_AUTH_SOCK), or IdentityAgent in ~/.ssh/config, or give key_path.";
 
 /// EHOSTDOWN, which has no kind of its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -154,12 +214,15 @@ impl Explain for ClientError {
             ClientError::Timeout { .. } => Code::ConnectTimeout,
             ClientError::Lost { .. } | ClientError::LostInLogin { .. } => Code::ConnectionLost,
             ClientError::NotSsh { .. } => Code::NotSsh,
-            ClientError::NoCommonAlgorithm { .. } => Code::NoCommonAlgorithm,
+            ClientError::NoCommonAlgorithm(_) => Code::NoCommonAlgorithm,
+            ClientError::NoAlgorithmLeft { .. } => Code::SshConfigInvalid,
             ClientError::HostKey { source, .. } => source.code(),
-            ClientError::AuthFailed { .. } => Code::AuthFailed,
+            ClientError::AuthFailed(_) | ClientError::NeedsAnswers(_) | ClientError::NotATotpSecret => Code::AuthFailed,
             ClientError::AgentUnavailable { .. } => Code::AgentUnavailable,
             ClientError::AgentEmpty => Code::AgentEmpty,
             ClientError::Key(error) => error.code(),
+            ClientError::Route { source, .. } => source.code(),
+            ClientError::AtHop { source, .. } => source.code(),
             ClientError::Protocol(_) | ClientError::Russh(_) => Code::ConnectionLost,
         }
     }
@@ -168,6 +231,8 @@ impl Explain for ClientError {
         Some(match self {
             ClientError::HostKey { source, .. } => return source.hint(),
             ClientError::Key(error) => return error.hint(),
+            ClientError::Route { source, .. } => return source.hint(),
+            ClientError::AtHop { source, .. } => return source.hint(),
             ClientError::Resolve { .. } => "Check the host name with the user; an IP address works too.".into(),
             ClientError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 "Nothing listens there: check host and port, and that sshd runs.".into()
@@ -182,16 +247,22 @@ impl Explain for ClientError {
                     .into()
             }
             ClientError::NotSsh { .. } => "Another service listens on this port: check the port number.".into(),
-            ClientError::NoCommonAlgorithm { .. } => {
-                "The server offers only algorithms that are off here; ask the user to update it.".into()
-            }
-            ClientError::AuthFailed { .. } => {
-                "Do not guess. Check username and key or password with the user; RSA keys are signed with SHA-2 only."
+            ClientError::NoCommonAlgorithm(shortfall) => shortfall.hint(),
+            ClientError::NoAlgorithmLeft { kind, .. } => format!(
+                "Nothing was dialled. Ask the user to correct {} for this host in ~/.ssh/config: it names nothing that \
+                 ssh-mcp has.",
+                kind.keyword()
+            ),
+            ClientError::AuthFailed(failure) => failure.hint(),
+            ClientError::NeedsAnswers(_) => {
+                "The user has to answer, and this client shows no questions. Ask for totp_ref, \
+                a key, or a client that supports elicitation; never ask for the code itself."
                     .into()
             }
-            ClientError::AgentUnavailable { .. } => "Set SSH_AUTH_SOCK in the settings of this server in the \
-                client's configuration, or give key_path."
-                .into(),
+            ClientError::NotATotpSecret => {
+                "It has to be base32 or an otpauth://totp/ URI. Ask the user to check [secrets].".into()
+            }
+            ClientError::AgentUnavailable { .. } => AGENT_HINT.into(),
             ClientError::AgentEmpty => "Ask the user to run ssh-add, or give key_path.".into(),
             ClientError::Protocol(_) | ClientError::Russh(_) => {
                 "The server broke off or broke the SSH protocol; do not repeat it: ask the user to check the server."
@@ -212,18 +283,33 @@ impl Explain for ClientError {
                 details.0.extend(source.details().0);
                 details
             }
-            ClientError::NoCommonAlgorithm { target, ours, theirs, .. } => {
-                target_details(details, target).text("ours", ours).text("theirs", theirs)
+            ClientError::NoCommonAlgorithm(shortfall) => {
+                let details = target_details(details, &shortfall.target).text("kind", shortfall.kind.as_str());
+                details.text("ours", &shortfall.ours).text("theirs", &shortfall.theirs)
+            }
+            ClientError::NoAlgorithmLeft { kind, list } => details.text("keyword", kind.keyword()).text("value", list),
+            ClientError::Route { target, source } => {
+                let mut details = target_details(details, target);
+                details.0.extend(source.details().0);
+                details
+            }
+            ClientError::AtHop { hop, source } => {
+                let mut details = details.number("hop", *hop as u64);
+                details.0.extend(source.details().0);
+                details
             }
             ClientError::Timeout { target, after, .. } => {
+                let details = match self.hop() {
+                    Some(hop) => details.number("hop", hop as u64),
+                    None => details,
+                };
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day of seconds at most")]
                 let secs = after.as_secs_f64().round() as u64;
                 target_details(details, target).number("timeout_secs", secs)
             }
             ClientError::LostInLogin { target, tried, .. } => target_details(details, target).text("tried", tried),
-            ClientError::AuthFailed { target, tried, offered } => {
-                target_details(details, target).text("tried", tried).text("offered", offered)
-            }
+            ClientError::AuthFailed(failure) => failure.details(),
+            ClientError::NeedsAnswers(needed) => needed.details(),
             ClientError::Resolve { target, .. }
             | ClientError::Io { target, .. }
             | ClientError::Lost { target, .. }
@@ -233,7 +319,7 @@ impl Explain for ClientError {
     }
 }
 
-fn io_code(kind: io::ErrorKind) -> Code {
+pub(super) fn io_code(kind: io::ErrorKind) -> Code {
     use io::ErrorKind as K;
     match kind {
         K::ConnectionRefused => Code::ConnectRefused,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use russh::{
-    Preferred, cipher,
+    Preferred,
     client::{ChannelOpenHandle, Config, DisconnectReason, Msg, Session},
     compression,
     keys::{Algorithm, HashAlg, PublicKeyOrCertificate},
@@ -14,9 +14,10 @@ use russh::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    ClientError, ConnectSpec, Facts, HostKeyInfo, KEEPALIVE_INTERVAL, KEEPALIVE_MAX, Target,
+    ClientError, ConnectSpec, Facts, HostKeyInfo, Negotiated, Target,
     address::shorten,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
+    login,
 };
 use crate::config::Compression;
 
@@ -34,9 +35,16 @@ struct Learnt {
     host_key: Option<HostKeyInfo>,
     server_version: String,
     compression_enabled: bool,
+    negotiated: Negotiated,
+    warnings: Vec<String>,
     cause: Option<String>,
     disconnected_by_server: bool,
+    /// Texts for whoever logs in.
+    banner: Vec<String>,
 }
+
+/// Banners that are kept of one login.
+const MAX_BANNERS: usize = 4;
 
 impl LinkState {
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
@@ -55,6 +63,14 @@ impl LinkState {
         shorten(&String::from_utf8_lossy(line))
     }
 
+    /// Notes what the caller should know, once.
+    pub(super) fn warn(&self, text: &str) {
+        let mut learnt = self.learnt();
+        if !learnt.warnings.iter().any(|known| known == text) {
+            learnt.warnings.push(text.to_owned());
+        }
+    }
+
     /// Why the connection ended.
     pub(super) fn cause(&self) -> Option<String> {
         self.learnt().cause.clone()
@@ -65,12 +81,19 @@ impl LinkState {
         self.learnt().disconnected_by_server
     }
 
-    pub(super) fn facts(&self, auth_method: &'static str) -> Option<Facts> {
+    /// What the server said to whoever logs in.
+    pub(super) fn banner(&self) -> Vec<String> {
+        self.learnt().banner.clone()
+    }
+
+    pub(super) fn facts(&self, auth_method: String) -> Option<Facts> {
         let learnt = self.learnt();
         Some(Facts {
             host_key: learnt.host_key.clone()?,
             server_version: learnt.server_version.clone(),
             compression_enabled: learnt.compression_enabled,
+            negotiated: learnt.negotiated.clone(),
+            warnings: learnt.warnings.clone(),
             auth_method,
         })
     }
@@ -79,6 +102,8 @@ impl LinkState {
 pub(super) struct ClientHandler {
     target: Target,
     known_hosts: Arc<KnownHosts>,
+    /// Host and port by which the key is known.
+    known_as: (String, u16),
     /// Fingerprint of the only key that will do.
     approved: Option<String>,
     link: Arc<LinkState>,
@@ -90,7 +115,8 @@ impl ClientHandler {
     pub(super) fn new(spec: &ConnectSpec, link: Arc<LinkState>) -> Self {
         let closes = link.closed.clone().drop_guard();
         let (target, known_hosts) = (spec.target.clone(), spec.known_hosts.clone());
-        Self { target, known_hosts, approved: spec.approved_key.clone(), link, _closes: closes }
+        let (known_as, approved) = (spec.known_as(), spec.approved_key.clone());
+        Self { target, known_hosts, known_as, approved, link, _closes: closes }
     }
 }
 
@@ -131,10 +157,11 @@ impl russh::client::Handler for ClientHandler {
             None => key.clone().into(),
         };
         let (known_hosts, target, approved) = (self.known_hosts.clone(), self.target.clone(), self.approved.clone());
+        let (host, port) = self.known_as.clone();
         // Reads and writes files, which may be slow.
         let check = tokio::task::spawn_blocking(move || {
-            let (host, port, approved) = (target.host.as_str(), target.port, approved.as_deref());
-            let trusted = known_hosts.check_or_record(&Offer { host, port, key: &checked, approved });
+            let offer = Offer { host: &host, port, key: &checked, approved: approved.as_deref() };
+            let trusted = known_hosts.check_or_record(&offer);
             trusted.map_err(|source| ClientError::HostKey { target, source: source.into() })
         });
         let trusted = check.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
@@ -147,6 +174,14 @@ impl russh::client::Handler for ClientHandler {
         Ok(true)
     }
 
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+        let mut learnt = self.link.learnt();
+        if learnt.banner.len() < MAX_BANNERS {
+            learnt.banner.push(login::shown(banner));
+        }
+        Ok(())
+    }
+
     async fn kex_done(
         &mut self,
         _shared_secret: Option<&[u8]>,
@@ -155,6 +190,8 @@ impl russh::client::Handler for ClientHandler {
     ) -> Result<(), ClientError> {
         let mut learnt = self.link.learnt();
         learnt.compression_enabled = !matches!(names.server_compression, compression::Compression::None);
+        learnt.negotiated = negotiated(names);
+        learnt.warnings = learnt.negotiated.warnings();
         learnt.server_version = shorten(String::from_utf8_lossy(session.remote_sshid()).trim());
         Ok(())
     }
@@ -175,6 +212,17 @@ impl russh::client::Handler for ClientHandler {
     }
 }
 
+fn negotiated(names: &russh::Names) -> Negotiated {
+    // AES-GCM and ChaCha20 authenticate by themselves: whatever MAC was named besides is not used.
+    let needs_mac = names.cipher.as_ref().ends_with("-ctr") || names.cipher.as_ref().ends_with("-cbc");
+    Negotiated {
+        kex: names.kex.as_ref().to_owned(),
+        host_key: names.key.to_string(),
+        cipher: names.cipher.as_ref().to_owned(),
+        mac: needs_mac.then(|| names.client_mac.as_ref().to_owned()),
+    }
+}
+
 fn cause_of(error: &ClientError) -> String {
     match error {
         ClientError::Russh(error) => match &**error {
@@ -186,58 +234,43 @@ fn cause_of(error: &ClientError) -> String {
     }
 }
 
-/// AES-GCM first: with AES hardware it takes about half the processor time of ChaCha20.
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_256_GCM,
-    cipher::AES_128_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-    cipher::AES_192_CTR,
-    cipher::AES_128_CTR,
-];
-
 /// Packets that wait for the pump of a channel. A server may send 256 KiB in each, whatever it was allowed; the
 /// channel that is kept for ending commands has no reader at all.
 const CHANNEL_QUEUE: usize = 8;
 
 /// Settings of a connection. The key algorithms that stand in known_hosts for the host are asked for
 /// first, so that a server with several keys shows the one that is known.
-pub(super) fn config(compression: Compression, wanted: &Wanted) -> Config {
+pub(super) fn config(spec: &ConnectSpec, offer: super::algorithms::Offer, wanted: &Wanted) -> Config {
+    let (keepalive_interval, keepalive_max) = spec.algorithms.probes();
+    let gex = offer.group_sizes();
+    let known_first = |order: &mut Vec<Algorithm>| {
+        order.sort_by_key(|algorithm| !wanted.known.iter().any(|known| same_type(known, algorithm)));
+    };
     Config {
         nodelay: true,
-        keepalive_interval: Some(KEEPALIVE_INTERVAL),
-        keepalive_max: KEEPALIVE_MAX,
+        keepalive_interval: Some(keepalive_interval),
+        keepalive_max,
+        limits: spec.algorithms.limits(),
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: Preferred {
-            key: Cow::Owned(host_key_order(&wanted.known)),
-            host_key_certificates: Cow::Owned(certificate_order(wanted)),
-            cipher: Cow::Borrowed(CIPHERS),
-            compression: Cow::Borrowed(compression_order(compression)),
-            ..Preferred::DEFAULT
+            compression: Cow::Borrowed(compression_order(spec.compression)),
+            ..offer.preferred(known_first, |certificates| only_useful(certificates, wanted))
         },
+        gex,
         ..Config::default()
     }
-}
-
-fn host_key_order(known: &[Algorithm]) -> Vec<Algorithm> {
-    // `ssh-rsa` is RSA with SHA-1: off.
-    let mut order: Vec<_> =
-        Preferred::DEFAULT.key.iter().filter(|a| !matches!(a, Algorithm::Rsa { hash: None })).cloned().collect();
-    order.sort_by_key(|algorithm| !known.iter().any(|k| same_type(k, algorithm)));
-    order
 }
 
 /// Certificates go before plain keys in the list of russh, so they are asked for only where they can
 /// make a difference. Those of a type that is not known would hide the key that is: they are left
 /// out, unless an authority may vouch for them.
-fn certificate_order(wanted: &Wanted) -> Vec<Algorithm> {
-    let order = host_key_order(&wanted.known);
+fn only_useful(certificates: &mut Vec<Algorithm>, wanted: &Wanted) {
     let known = |algorithm: &Algorithm| wanted.known.iter().any(|known| same_type(known, algorithm));
     match wanted.certificates {
-        Certificates::Unasked => Vec::new(),
-        Certificates::OfKnownTypes if wanted.known.is_empty() => order,
-        Certificates::OfKnownTypes => order.into_iter().filter(known).collect(),
-        Certificates::OfAllTypes => order,
+        Certificates::Unasked => certificates.clear(),
+        Certificates::OfKnownTypes if wanted.known.is_empty() => {}
+        Certificates::OfKnownTypes => certificates.retain(known),
+        Certificates::OfAllTypes => {}
     }
 }
 
@@ -267,6 +300,7 @@ mod tests {
         let handlers = links.clone().map(|link| ClientHandler {
             target: target.clone(),
             known_hosts: Arc::new(KnownHosts::new(None, None, HostKeyPolicy::Strict)),
+            known_as: ("h".into(), 22),
             approved: None,
             _closes: link.closed.clone().drop_guard(),
             link,

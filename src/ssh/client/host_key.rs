@@ -7,6 +7,7 @@
 mod certificate;
 mod error;
 mod file;
+mod revoked;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -26,10 +27,12 @@ const SYSTEM_FILE: &str = "/etc/ssh/ssh_known_hosts";
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The known_hosts files that decide, and what becomes of a key that they do not speak of.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct KnownHosts {
     own: Option<PathBuf>,
     others: Vec<PathBuf>,
+    /// Keys that no host may show, one a line.
+    revoked: Option<PathBuf>,
     policy: HostKeyPolicy,
 }
 
@@ -88,7 +91,19 @@ impl KnownHosts {
     #[must_use]
     pub fn new(own: Option<PathBuf>, home: Option<&Path>, policy: HostKeyPolicy) -> Self {
         let user = home.map(|home| home.join(".ssh/known_hosts"));
-        Self { own, others: user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect(), policy }
+        Self { own, others: user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect(), revoked: None, policy }
+    }
+
+    /// The same for one host: with other files beside our own, and a policy that is as strict or stricter.
+    #[must_use]
+    pub fn for_host(&self, others: Vec<PathBuf>, policy: HostKeyPolicy, revoked: Option<PathBuf>) -> Self {
+        Self { own: self.own.clone(), others, revoked, policy: self.policy.max(policy) }
+    }
+
+    /// What becomes of unknown keys.
+    #[must_use]
+    pub const fn policy(&self) -> HostKeyPolicy {
+        self.policy
     }
 
     /// Which algorithms to ask for, by what is known of a host.
@@ -129,6 +144,11 @@ impl KnownHosts {
             return Err(HostKeyError::NotApproved { host, offered, approved });
         }
         let found = self.lookup(offer.host, offer.port)?;
+        if let Some(list) = &self.revoked
+            && let Some(line) = revoked::line_of(list, offer.key)?
+        {
+            return Err(HostKeyError::Revoked(evidence(&found.name, list, line, &key)));
+        }
         let trust = match found.judge(offer) {
             Verdict::Trusted(trust) => trust,
             Verdict::Refused(error) => return Err(error),
@@ -276,14 +296,18 @@ impl Lookup {
     }
 
     fn evidence(&self, found: &Found, key: &PublicKey) -> Box<Evidence> {
-        Box::new(Evidence {
-            host: self.name.clone(),
-            algorithm: key.algorithm().to_string(),
-            offered: fingerprint(key),
-            file: found.file.clone(),
-            line: found.line.number,
-        })
+        evidence(&self.name, &found.file, found.line.number, key)
     }
+}
+
+fn evidence(host: &str, file: &Path, line: usize, key: &PublicKey) -> Box<Evidence> {
+    Box::new(Evidence {
+        host: host.to_owned(),
+        algorithm: key.algorithm().to_string(),
+        offered: fingerprint(key),
+        file: file.to_owned(),
+        line,
+    })
 }
 
 fn fingerprint(key: &PublicKey) -> String {

@@ -32,6 +32,12 @@ pub struct KeyFile {
     pub roots: Vec<PathBuf>,
 }
 
+impl std::fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// A key file that cannot be used. Never tells what is in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -99,9 +105,14 @@ fn shown_roots(roots: &[PathBuf]) -> String {
 }
 
 impl KeyFile {
+    /// Its path, with the home directory in place of `~/`.
+    pub(super) fn whole_path(&self) -> PathBuf {
+        place::expand(&self.path, self.home.as_deref())
+    }
+
     /// Reads the key. Blocks; a file system may be slow.
     pub(super) fn load(&self) -> Result<Arc<PrivateKey>, KeyFileError> {
-        let path = place::expand(&self.path, self.home.as_deref());
+        let path = self.whole_path();
         let opened = place::open(&path, &self.roots).map_err(|refusal| self.refused(&path, refusal))?;
         let text = file::read(opened).map_err(|fault| self.faulty(&path, fault))?;
         self.decode(&text, path).map(Arc::new)

@@ -26,7 +26,7 @@ pub(crate) use self::pool::Place;
 use self::pool::{Next, Pool, Pooled, Refusal};
 use crate::ssh::{
     Error,
-    client::{self, Channel, ClientError, ConnectSpec, Connection, Target},
+    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target, route::Reach},
 };
 
 /// How long a server may take to open a channel before it is asked for a sign of life.
@@ -43,6 +43,8 @@ const STOP_OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Connections {
     target: Target,
+    /// Jump hosts before it, nearest first.
+    hops: Vec<Target>,
     /// Gone once the session is closed, and the credentials with it.
     spec: Mutex<Option<Arc<ConnectSpec>>>,
     pool: Pool,
@@ -67,6 +69,7 @@ impl Connections {
     pub(crate) fn new(spec: ConnectSpec, first: Connection) -> Self {
         Self {
             target: spec.target.clone(),
+            hops: spec.route.targets(),
             reconnects: spec.reconnect,
             pool: Pool::new(first, spec.max_connections),
             spec: Mutex::new(Some(Arc::new(spec))),
@@ -80,10 +83,14 @@ impl Connections {
         &self.target
     }
 
+    pub(crate) fn hops(&self) -> &[Target] {
+        &self.hops
+    }
+
     /// Waits until the session cannot go on: a reconnect was refused for good, or the connection was
     /// lost and is not to be replaced. Gives the cause.
     pub(crate) async fn ended(&self) -> String {
-        if self.reconnects {
+        if self.reconnects || self.pool.serves_once() {
             self.dead.cancelled().await;
             return self.refused().map(|error| format!("connecting again was refused: {error}")).unwrap_or_default();
         }
@@ -92,20 +99,26 @@ impl Connections {
 
     /// Whether some connection is open, as far as is known.
     pub(crate) fn is_connected(&self) -> bool {
-        self.pool.any().is_some()
+        self.pool.any().is_some() || self.pool.rests()
     }
 
     /// Whether the server answers within `bound`.
     pub(crate) async fn answers(&self, bound: Duration) -> bool {
-        match self.pool.any() {
-            Some(pooled) => pooled.connection.answers(bound).await,
-            None => false,
+        let Some(pooled) = self.pool.any() else { return self.pool.rests() };
+        if pooled.connection.answers(bound).await {
+            return true;
         }
+        // It may be ending just now, as it should.
+        self.pool.serves_once() && timeout(bound, pooled.connection.closed()).await.is_ok() && self.pool.rests()
     }
 
     /// Connects anew if every connection was lost; whether that was needed. The caller sets the deadline.
     pub(crate) async fn ensure(&self) -> Result<bool, Error> {
-        if self.answers(SIGN_OF_LIFE).await {
+        // A server that ends each connection with its channel has lost none.
+        if self.pool.any().is_none() && self.pool.rests() {
+            return Ok(false);
+        }
+        if self.pool.any().is_some() && self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
         self.give_up_silent().await;
@@ -142,7 +155,7 @@ impl Connections {
                 }
                 Next::Dial { anew } => {
                     let dialling = self.pool.dialling();
-                    if anew && !may_reconnect {
+                    if anew && !may_reconnect && !self.pool.serves_once() {
                         return Err(self.lost());
                     }
                     self.dial_into_pool(anew).await?;
@@ -174,7 +187,7 @@ impl Connections {
             Err(russh::Error::ChannelOpenFailure(why)) => self.refused_channel(place, &why).await.map(|()| None),
             // Lost: nothing was asked for yet, so another connection may be tried. But not again and again, where a
             // server ends each connection at its first channel: every one is a login.
-            Err(_) if self.reconnects && may_try_another => {
+            Err(_) if (self.reconnects || self.pool.serves_once()) && may_try_another => {
                 connection.cut();
                 // The same for a further connection.
                 self.pool.pause_growth();
@@ -244,12 +257,13 @@ impl Connections {
             return Err(Error::Client(refused, 0));
         }
         let peer = if anew { None } else { self.pool.peer() };
-        let (dialled, retries) = client::connect_to(&spec, peer, Instant::now() + spec.timeout).await;
+        let (dialled, retries) =
+            client::connect_to(&spec, Reach { peer, shared: true }, Instant::now() + spec.timeout).await;
         match dialled {
             // The session was closed meanwhile: nobody would ever close this one.
             Ok(_) if self.spec().is_none() => Err(self.lost()),
             Ok(connection) => {
-                if anew {
+                if anew && !self.pool.serves_once() {
                     tracing::info!(host = %self.target, retries, "reconnected");
                     self.untold.store(true, Ordering::Release);
                 }
@@ -274,15 +288,25 @@ impl Connections {
         }
     }
 
-    /// Opens a connection that is not shared.
+    /// Opens a connection that shares nothing with others, jump hosts included: its reader may be slow.
     pub(crate) async fn dial(&self, deadline: Instant) -> Result<Connection, Error> {
+        self.dial_reaching(false, deadline).await
+    }
+
+    async fn dial_reaching(&self, shared: bool, deadline: Instant) -> Result<Connection, Error> {
         let Some(spec) = self.spec() else { return Err(self.lost()) };
-        let (connection, retries) = client::connect_to(&spec, self.pool.peer(), deadline).await;
+        let reach = Reach { peer: self.pool.peer(), shared };
+        let (connection, retries) = client::connect_to(&spec, reach, deadline).await;
         connection.map_err(|error| Error::Client(Arc::new(error), retries))
     }
 
     fn refused(&self) -> Option<Arc<ClientError>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Variables that a command is given.
+    pub(crate) fn environment(&self) -> Environment {
+        self.spec().map(|spec| spec.environment.clone()).unwrap_or_default()
     }
 
     fn spec(&self) -> Option<Arc<ConnectSpec>> {
@@ -297,7 +321,7 @@ impl Connections {
                 return Some((channel, Some(place.opened())));
             }
         }
-        let connection = self.dial(Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
+        let connection = self.dial_reaching(true, Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
         // A session that was closed meanwhile would never close it.
         self.spec()?;
         let place = self.pool.add(connection);
@@ -339,7 +363,9 @@ fn is_full(error: &russh::Error) -> bool {
     matches!(error, russh::Error::ChannelOpenFailure(why) if is_for_want_of_a_place(why))
 }
 
-/// OpenSSH says the one, RFC 4254 has the other for it.
+/// OpenSSH says the one, RFC 4254 has the other for it, TinySSH prohibits all but the first. Whether there is another
+/// channel tells what it means: without one, the login has no commands at all.
 fn is_for_want_of_a_place(why: &ChannelOpenFailure) -> bool {
-    matches!(why, ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage)
+    use ChannelOpenFailure as F;
+    matches!(why, F::ConnectFailed | F::ResourceShortage | F::AdministrativelyProhibited)
 }

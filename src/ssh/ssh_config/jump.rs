@@ -51,7 +51,7 @@ fn spec(text: &str) -> &str {
 }
 
 impl Hop {
-    fn parse(text: &str) -> Option<Self> {
+    pub(in crate::ssh) fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("ssh://") {
             Some(uri) => Self::parse_uri(uri),
             None => Self::parse_plain(text),
@@ -96,7 +96,8 @@ impl Hop {
     }
 
     /// As `ssh -G` prints it.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let numeric = self.host.contains(':') || self.host.chars().all(|c| c.is_ascii_digit() || c == '.');
         let host = if numeric { format!("[{}]", self.host) } else { self.host.clone() };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{files::ConfigFile, value::is_host_name};
+use super::{files::ConfigFile, pattern::matches, value::is_host_name};
 
 /// How many changed letters make a name near to another one.
 const NEAR: usize = 2;
@@ -31,6 +31,18 @@ fn gather<'a>(files: &'a [ConfigFile], names: &mut Vec<String>, seen: &mut HashS
             }
         }
     }
+}
+
+/// Whether a `Host` line matches `name` by more than wildcards.
+pub(super) fn speaks_of(files: &[ConfigFile], name: &str) -> bool {
+    files.iter().flat_map(|file| &file.entries).any(|entry| {
+        let of_host = entry.line.keyword == "host";
+        let words = entry.line.words.iter().flatten().map(String::as_str).filter(|_| of_host);
+        let (negated, plain): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with('!'));
+        let says_something = |word: &&&str| word.contains(|c| !matches!(c, '*' | '?' | '.'));
+        let hit = plain.iter().filter(says_something).any(|word| matches(name, word));
+        (hit && !negated.iter().any(|word| matches(name, &word[1..]))) || speaks_of(&entry.included, name)
+    })
 }
 
 /// The aliases that `name` may have been meant to be, the nearest first; none if it is one.

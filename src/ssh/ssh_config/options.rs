@@ -93,6 +93,7 @@ pub(super) struct Options {
     pub(super) strict_host_key_checking: Slot<StrictHostKeyChecking>,
     pub(super) user_known_hosts: Slot<Vec<String>>,
     pub(super) global_known_hosts: Slot<Vec<String>>,
+    pub(super) revoked_host_keys: Slot<String>,
     pub(super) hash_known_hosts: Slot<bool>,
     pub(super) check_host_ip: Slot<bool>,
     pub(super) preferred_authentications: Slot<String>,

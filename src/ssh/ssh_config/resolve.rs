@@ -163,6 +163,7 @@ impl Finish<'_> {
             strict_host_key_checking: or(options.strict_host_key_checking, StrictHostKeyChecking::Ask),
             user_known_hosts_files: paths.user_known_hosts(options.user_known_hosts)?,
             global_known_hosts_files: global_known_hosts(options.global_known_hosts),
+            revoked_host_keys: paths.revoked(options.revoked_host_keys)?,
             hash_known_hosts: or(options.hash_known_hosts, false),
             check_host_ip: or(options.check_host_ip, false),
             preferred_authentications: options
@@ -315,6 +316,12 @@ impl Paths<'_> {
         let paths: Result<Vec<PathBuf>, SshConfigError> =
             named.map(|file| self.at(&files, "userknownhostsfile", file).map(PathBuf::from)).collect();
         Ok(files.with(paths?))
+    }
+
+    fn revoked(&self, slot: Slot<String>) -> Result<Slot<PathBuf>, SshConfigError> {
+        let Some(list) = slot.filter(|list| !is_none(&list.value)) else { return Ok(None) };
+        let path = self.at(&list, "revokedhostkeys", &list.value)?.into();
+        Ok(Some(list.with(path)))
     }
 
     /// Tokens stand in the paths of sockets only.

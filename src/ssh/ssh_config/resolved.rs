@@ -9,6 +9,7 @@ use super::{
     forward::LocalForward,
     jump::Hop,
     options::{Origin, Setting},
+    pattern::matches,
     value::{AddressFamily, CanonicalizeHostname, Choice, PubkeyAuthentication, RequestTty, StrictHostKeyChecking},
 };
 
@@ -107,6 +108,7 @@ pub struct Resolved {
     pub strict_host_key_checking: Setting<StrictHostKeyChecking>,
     pub user_known_hosts_files: Setting<Vec<PathBuf>>,
     pub global_known_hosts_files: Setting<Vec<PathBuf>>,
+    pub revoked_host_keys: Option<Setting<PathBuf>>,
     pub hash_known_hosts: Setting<bool>,
     pub check_host_ip: Setting<bool>,
     pub preferred_authentications: Option<Setting<Vec<String>>>,
@@ -181,6 +183,12 @@ impl Entries {
 }
 
 impl Resolved {
+    /// Whether `SendEnv` names this variable.
+    #[must_use]
+    pub fn sends(&self, variable: &str) -> bool {
+        self.send_env.iter().any(|pattern| matches(variable, &pattern.value))
+    }
+
     /// Every value in the words of `ssh -G`, but for `SetEnv`, whose values may be secret; lists of algorithms as
     /// written.
     #[must_use]

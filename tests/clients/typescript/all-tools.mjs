@@ -144,7 +144,7 @@ async function everyTool(client, transport) {
 
   await tried("tools/list", async () => {
     const { tools } = await client.listTools();
-    assert.equal(tools.length, 9);
+    assert.equal(tools.length, 10);
     for (const tool of tools) {
       assert.equal(tool.outputSchema?.type, "object", `${tool.name} has a schema to validate answers with`);
     }
@@ -240,6 +240,15 @@ async function everyTool(client, transport) {
   });
   await tried("ssh_list_sessions, error", () =>
     fail(client, "ssh_list_sessions", { agent: "me" }, "unknown_argument", /agent_id/),
+  );
+
+  await tried("ssh_list_hosts", async () => {
+    const { count, hosts } = await succeed(client, "ssh_list_hosts", { filter: "no such host" });
+    assert.equal(count, 0);
+    assert.deepEqual(hosts, []);
+  });
+  await tried("ssh_list_hosts, error", () =>
+    fail(client, "ssh_list_hosts", { host: "web" }, "unknown_argument", /filter/),
   );
 
   await tried("two at once", () => twoAtOnce(client, session_id));

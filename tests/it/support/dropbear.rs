@@ -26,7 +26,7 @@ use super::{
 const ATTEMPTS: usize = 5;
 
 /// Puts our homes in the place of theirs, for the server and what it starts only.
-const IN_OUR_HOMES: &str = r#"mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@""#;
+pub(super) const IN_OUR_HOMES: &str = r#"mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@""#;
 
 /// A running Dropbear. Dropped, it is killed together with everything that runs in its sessions.
 pub(crate) struct Dropbear {
@@ -78,6 +78,15 @@ impl Dropbear {
     /// The private key that opens both accounts.
     pub(crate) fn client_key(&self) -> &Path {
         &self.client_key
+    }
+
+    /// Lets the owner of a private key in.
+    pub(crate) fn authorize(&self, private_key: &Path) {
+        for home in ["root", "user"] {
+            let path = self.path(home).join(".ssh/authorized_keys");
+            let before = fs::read_to_string(&path).expect("authorized_keys");
+            fs::write(&path, before + &public_key(private_key) + "\n").expect("authorized_keys");
+        }
     }
 
     /// Root's home as its sessions see it.
@@ -156,7 +165,7 @@ impl Drop for Dropbear {
     }
 }
 
-fn home_of(user: &str) -> PathBuf {
+pub(super) fn home_of(user: &str) -> PathBuf {
     let accounts = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
     let line = accounts.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))).expect("an account");
     line.split(':').nth(4).expect("a home").into()

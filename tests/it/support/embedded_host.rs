@@ -20,12 +20,12 @@ use std::{
 };
 
 use russh::{
-    Channel, ChannelId, ChannelOpenFailure, Preferred,
+    Channel, ChannelId, ChannelOpenFailure, MethodKind, Preferred,
     keys::{
         HashAlg, PrivateKey, PublicKey,
         ssh_key::{LineEnding, private::Ed25519Keypair},
     },
-    server::{self, Auth, ChannelOpenHandle, Config, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
+    server::{self, Auth, ChannelOpenHandle, Config, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,10 +37,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 // The demo includes this file by its path; plain `mod` lines would then be looked up elsewhere.
 #[path = "embedded_host/exec.rs"]
 mod exec;
+#[path = "embedded_host/factors.rs"]
+pub(crate) mod factors;
 #[path = "embedded_host/forward.rs"]
 mod forward;
 
 use exec::SessionChannel;
+use factors::{Factors, Passed};
 use forward::forward;
 
 /// What a host accepts; by default its random key only, and any number of sessions.
@@ -49,9 +52,23 @@ pub(crate) struct Options {
     password: Option<String>,
     max_sessions: Option<usize>,
     hang_up_on_login: bool,
+    algorithms: Option<(PrivateKey, Preferred)>,
+    factors: Factors,
 }
 
 impl Options {
+    /// Negotiates these and nothing else, with this host key.
+    pub(crate) fn algorithms(mut self, host_key: PrivateKey, preferred: Preferred) -> Self {
+        self.algorithms = Some((host_key, preferred));
+        self
+    }
+
+    /// Wants these factors.
+    pub(crate) fn factors(mut self, factors: Factors) -> Self {
+        self.factors = factors;
+        self
+    }
+
     /// Accepts this password too.
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -72,19 +89,21 @@ impl Options {
 
     /// Listens on a free port of 127.0.0.1.
     pub(crate) async fn start(self) -> io::Result<EmbeddedHost> {
-        let (host_key, client_key) = (random_key()?, random_key()?);
+        // Lets the client choose compression; `none` stays first in the list.
+        let by_default = (random_key()?, Preferred::COMPRESSED);
+        let ((host_key, preferred), client_key) = (self.algorithms.clone().unwrap_or(by_default), random_key()?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
         let config = Config {
             keys: vec![host_key.clone()],
-            // Lets the client choose compression; `none` stays first in the list.
-            preferred: Preferred::COMPRESSED,
+            preferred,
             auth_rejection_time: Duration::ZERO,
             inactivity_timeout: None,
             // russh waits, with the whole connection, for a channel whose queue is full. A queue
             // that never fills costs nothing until it is used.
             channel_buffer_size: 1 << 20,
+            methods: self.factors.methods().unwrap_or(Config::default().methods),
             ..Config::default()
         };
         let shared = Arc::new(Shared {
@@ -201,17 +220,24 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>, shared: Arc<Shared>) 
         return;
     }
     let (near, mut far) = tokio::io::duplex(256 * 1024);
+    let refuses_politely = shared.options.algorithms.is_some();
     let life = shared.stop.child_token();
     let connection = Connection {
         places: Arc::new(Semaphore::new(shared.options.max_sessions.unwrap_or(Semaphore::MAX_PERMITS))),
         shared,
         life: life.clone(),
         forwards: HashMap::new(),
+        passed: Passed::default(),
     };
     let relay = async move {
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut socket, &mut far) => {}
             () = life.cancelled() => {}
+        }
+        if refuses_politely {
+            // russh's last words, its offer among them, still lie in the pipe.
+            let rest = tokio::io::copy(&mut far, &mut socket);
+            let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
         }
     };
     let session = async {
@@ -232,9 +258,14 @@ struct Connection {
     life: CancellationToken,
     /// Cancelled when the client closes the channel of a forward.
     forwards: HashMap<ChannelId, CancellationToken>,
+    passed: Passed,
 }
 
 impl Connection {
+    fn judge(&mut self, right: bool, method: MethodKind) -> Auth {
+        if right { self.shared.options.factors.pass(&mut self.passed, method) } else { Auth::reject() }
+    }
+
     /// Where the options say so: closes the socket, and never returns.
     async fn hang_up(&self) {
         if self.shared.options.hang_up_on_login {
@@ -256,7 +287,21 @@ impl server::Handler for Connection {
     async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
         self.hang_up().await;
-        Ok(verdict(self.shared.options.password.as_deref() == Some(password)))
+        let right = self.shared.options.password.as_deref() == Some(password);
+        Ok(self.judge(right, MethodKind::Password))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(self.shared.options.factors.answered(&mut self.passed, response))
+    }
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.shared.options.factors.banner.clone())
     }
 
     async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
@@ -270,7 +315,8 @@ impl server::Handler for Connection {
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         self.shared.count_attempt();
         self.hang_up().await;
-        Ok(verdict(key.public_key.key_data() == self.shared.client_key.key_data()))
+        let right = key.public_key.key_data() == self.shared.client_key.key_data();
+        Ok(self.judge(right, MethodKind::PublicKey))
     }
 
     async fn channel_open_session(

@@ -84,3 +84,60 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     let ended = Command::new("ip").args(arguments).output().map_err(|error| format!("ip: {error}"))?;
     if ended.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ended.stderr).trim().to_owned()) }
 }
+
+/// Namespaces in a row: each reaches the next one and no other.
+pub(crate) struct Chain(Vec<String>);
+
+impl Chain {
+    /// Makes so many, and the links between them; nothing where that cannot be done.
+    #[expect(clippy::print_stderr, reason = "a test that proves nothing must say so")]
+    pub(crate) fn new(length: usize) -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        let id = Uuid::new_v4().simple().to_string();
+        let mut chain = Self(Vec::new());
+        for at in 0..length {
+            let name = format!("sshmcp-{}-{at}", &id[..12]);
+            if let Err(why) = ip(&["netns", "add", &name]) {
+                eprintln!("skipped, this needs network namespaces: {why}");
+                return None;
+            }
+            ip(&["-n", &name, "link", "set", "lo", "up"]).expect("a loopback device");
+            chain.0.push(name);
+        }
+        for at in 1..length {
+            chain.link(at).expect("a link");
+        }
+        Some(chain)
+    }
+
+    fn link(&self, at: usize) -> Result<(), String> {
+        let (from, to) = (self.namespace(at - 1), self.namespace(at));
+        ip(&["-n", from, "link", "add", "onward", "type", "veth", "peer", "name", "back", "netns", to])?;
+        let ends =
+            [(from, "onward", format!("10.200.{}.1/30", 80 + at)), (to, "back", format!("{}/30", Self::address(at)))];
+        for (namespace, device, address) in ends {
+            ip(&["-n", namespace, "address", "add", &address, "dev", device])?;
+            ip(&["-n", namespace, "link", "set", device, "up"])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn namespace(&self, at: usize) -> &str {
+        &self.0[at]
+    }
+
+    /// Where one, from 1 on, is reached by the one before it.
+    pub(crate) fn address(at: usize) -> Ipv4Addr {
+        Ipv4Addr::new(10, 200, u8::try_from(80 + at).expect("a short chain"), 2)
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        for namespace in &self.0 {
+            let _ = ip(&["netns", "delete", namespace]);
+        }
+    }
+}

@@ -1,54 +1,56 @@
-//! A host key that a person has to approve: connect, ask, connect again.
-//!
-//! Nothing is kept open while the human thinks. The second connection takes the approved key alone.
+//! A host key that a person has to approve.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
-    app::{ConnectRequest, Connected, Error},
-    error::Detail,
+    app::{ApprovedKey, Error},
     mcp::{
-        ask::{NoConsent, Question},
+        ask::{Form, NoConsent, Question},
         commands::tool::Call,
         failure::Failure,
     },
-    ssh::client::{Target, host_key::UnknownKey},
+    ssh::client::{Target, host_key::UnknownKey, route::MAX_HOPS},
 };
 
-/// The least that is kept, of the time that a call has, for connecting again after the answer.
-const RESERVE: Duration = Duration::from_secs(5);
+/// Names of the questions: the target's, then those of the jump hosts by their place on the way.
+const KEYS: [&str; 1 + MAX_HOPS] = [
+    "host_key",
+    "host_key_1",
+    "host_key_2",
+    "host_key_3",
+    "host_key_4",
+    "host_key_5",
+    "host_key_6",
+    "host_key_7",
+    "host_key_8",
+];
 
-pub(super) async fn connect_or_ask(call: &Call, request: ConnectRequest) -> Result<Connected, Failure> {
-    let settings = call.app.settings();
-    let (started, limit) = (Instant::now(), settings.answers.limit);
-    let error = match call.app.connect(&call.owner, request.clone()).await {
-        Ok(connected) => return Ok(connected),
-        Err(error) => error,
-    };
-    let Some((target, key)) = error.key_to_approve() else { return Err(error.into()) };
-    // Connecting again takes about as long as it took; human time does not count as connecting.
-    let reserve = (2 * started.elapsed()).max(RESERVE).min(limit / 2);
-    let within = limit.saturating_sub(started.elapsed() + reserve);
-    if let Err(why) = call.asker.consent(question(target, key), within).await {
-        return Err(refusal(&error, why));
+/// Asks for a yes to the key that `error` is about.
+pub(super) async fn approve(
+    call: &Call,
+    error: &Error,
+    (target, hop, key): (&Target, Option<usize>, &UnknownKey),
+    within: Duration,
+) -> Result<ApprovedKey, Failure> {
+    match call.asker.consent(question(target, hop, key), within).await {
+        Ok(()) => Ok(ApprovedKey { of: target.clone(), fingerprint: key.offered.clone() }),
+        Err(why) => Err(refusal(error, why)),
     }
-    let left = limit.saturating_sub(started.elapsed());
-    let timeout = request.timeout.unwrap_or(settings.ssh.connect_timeout).min(left);
-    let approved = ConnectRequest { approved_key: Some(key.offered.clone()), timeout: Some(timeout), ..request };
-    Ok(call.app.connect(&call.owner, approved).await?)
 }
 
 /// Nothing in it is the model's to choose but the address, which was parsed.
-fn question(target: &Target, key: &UnknownKey) -> Question {
+fn question(target: &Target, hop: Option<usize>, key: &UnknownKey) -> Question {
     let Target { host, port, .. } = target;
     Question {
-        key: "host_key",
+        key: KEYS.get(hop.unwrap_or(0)).copied().unwrap_or(KEYS[0]),
         about: format!("{} {} {}", key.host, key.algorithm, key.offered),
         message: format!(
             "The SSH server {host}, port {port}, is not known yet. It shows this host key:\n{} {}\nCompare it with \
              what ssh-keygen -l -f shows on the server itself, or with what its administrator says. Trust this key?",
             key.algorithm, key.offered
         ),
+        form: Form::Consent,
+        carried: None,
     }
 }
 
@@ -65,9 +67,6 @@ fn refusal(error: &Error, why: NoConsent) -> Failure {
         }
     };
     failure.hint = hint.map(Into::into).or(failure.hint);
-    let details = failure.details.0.iter_mut();
-    for (_, detail) in details.filter(|(name, _)| *name == "why") {
-        *detail = Detail::Text(why.as_str().into());
-    }
+    failure.details.put("why", why.as_str());
     failure
 }

@@ -5,7 +5,7 @@ use super::*;
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
 fn only(own: &Path, policy: HostKeyPolicy) -> KnownHosts {
-    KnownHosts { own: Some(own.to_owned()), others: Vec::new(), policy }
+    KnownHosts { own: Some(own.to_owned()), others: Vec::new(), revoked: None, policy }
 }
 
 fn check(known_hosts: &KnownHosts, host: &str, port: u16, approved: Option<&str>) -> Result<Trusted, HostKeyError> {
@@ -63,5 +63,45 @@ fn approval_is_for_one_key_only() {
         let refused = check(&known_hosts, "h", 22, Some(&offered)).unwrap_err();
         assert_eq!(crate::error::Explain::code(&refused).as_str(), code);
         assert_eq!(fs::read_to_string(&own).unwrap(), line);
+    }
+}
+
+#[test]
+fn a_key_of_the_list_of_revoked_ones_is_refused_and_a_list_that_cannot_be_read_refuses_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, list) = (folder.path().join("known_hosts"), folder.path().join("revoked"));
+    fs::write(&own, format!("h {KEY}\n")).unwrap();
+    let with_list =
+        only(&own, HostKeyPolicy::AcceptNew).for_host(Vec::new(), HostKeyPolicy::AcceptNew, Some(list.clone()));
+    let other = KEY.replace("JdD7y3a", "KdD7y3a");
+    for (text, code) in [
+        (format!("# lost\n\n{KEY} of the old machine\n"), "host_key_revoked"),
+        ("SSHKRL\n\0".into(), "host_key_unknown"),
+        ("nonsense\n".into(), "host_key_unknown"),
+    ] {
+        fs::write(&list, &text).unwrap();
+        let refused = check(&with_list, "h", 22, None).unwrap_err();
+        if code == "host_key_revoked" {
+            assert_eq!(crate::error::Explain::code(&refused).as_str(), code, "{text:?}");
+        } else {
+            assert!(matches!(refused, HostKeyError::Unreadable { .. }), "{text:?}: {refused:?}");
+        }
+    }
+    fs::remove_file(&list).unwrap();
+    assert!(matches!(check(&with_list, "h", 22, None), Err(HostKeyError::Unreadable { .. })));
+    fs::write(&list, format!("{other}\n")).unwrap();
+    assert!(check(&with_list, "h", 22, None).is_ok());
+}
+
+#[test]
+fn a_host_is_never_checked_less_strictly_than_the_server_wants() {
+    let own = Path::new("/nonexistent/known_hosts");
+    for (server, host, expected) in [
+        (HostKeyPolicy::Strict, HostKeyPolicy::AcceptNew, HostKeyPolicy::Strict),
+        (HostKeyPolicy::Ask, HostKeyPolicy::AcceptNew, HostKeyPolicy::Ask),
+        (HostKeyPolicy::AcceptNew, HostKeyPolicy::Ask, HostKeyPolicy::Ask),
+        (HostKeyPolicy::AcceptNew, HostKeyPolicy::Strict, HostKeyPolicy::Strict),
+    ] {
+        assert_eq!(only(own, server).for_host(Vec::new(), host, None).policy(), expected);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Pool {
     state: Mutex<State>,
     freed: Arc<Notify>,
     max_connections: usize,
+    /// The server ends each connection with its only channel.
+    serves_once: bool,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,7 @@ impl State {
 impl Pool {
     pub(super) fn new(first: Connection, max_connections: usize) -> Self {
         let state = State {
-            peer: Some(first.peer),
+            peer: first.peer,
             open: Vec::new(),
             limit: ASSUMED_LIMIT,
             dialling: 0,
@@ -144,13 +146,24 @@ impl Pool {
             failures: (0, None),
             cause: None,
         };
-        let pool = Self { state: Mutex::new(state), freed: Arc::new(Notify::new()), max_connections };
+        let serves_once = first.facts.server_version.contains("tinyssh");
+        let pool = Self { state: Mutex::new(state), freed: Arc::new(Notify::new()), max_connections, serves_once };
         pool.add(first);
         pool
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a connection that has ended is none that was lost: TinySSH ends each one after its first channel.
+    pub(super) fn serves_once(&self) -> bool {
+        self.serves_once
+    }
+
+    /// Whether no connection is open, as it should be, and the last one could be opened.
+    pub(super) fn rests(&self) -> bool {
+        self.serves_once && self.any().is_none() && self.state().failures.1.is_none()
     }
 
     /// Fires when a place may be free.
@@ -204,7 +217,7 @@ impl Pool {
     /// Adds a connection; gives its first place.
     pub(super) fn add(&self, connection: Connection) -> Place {
         let mut state = self.state();
-        state.peer = Some(connection.peer);
+        state.peer = connection.peer;
         let pooled = Pooled::new(connection);
         state.open.push(pooled.clone());
         self.place(&pooled)

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -91,7 +92,7 @@ impl Agent {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let agent = Self { process: command.spawn().expect("ssh-agent starts"), dir };
         let socket = agent.socket();
-        eventually("ssh-agent listens", async || socket.exists()).await;
+        eventually("ssh-agent listens", async || UnixStream::connect(&socket).is_ok()).await;
         for key in keys {
             agent.add(key);
         }

@@ -1,0 +1,109 @@
+//! Logging in, in ssh's order: what may be used, and on one connection after the other what is tried.
+//!
+//! A [`LoginPlan`] says what may be used. [`LoginPlan::prepare`] reads the key files, once: a session that connects
+//! again has them. Nothing is asked of a person here. What only a person knows ends the login with the question; whoever
+//! asks comes back with [`Answered`], and the login is done again from its start.
+
+mod agent;
+mod agent_stream;
+mod algorithms;
+mod attempt;
+mod candidates;
+mod failure;
+mod interactive;
+mod keys;
+mod plan;
+mod prompt;
+mod signer;
+mod totp;
+mod verdict;
+mod worked;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+pub(super) use self::{
+    attempt::{Outcome, Progress, authenticate},
+    prompt::shown,
+};
+pub use self::{
+    failure::{AuthFailure, NeedsAnswers, Why},
+    plan::{AgentUse, Answered, Asked, Given, Identity, LoginPlan, Method},
+    worked::WorkedKeys,
+};
+use self::{keys::Loaded, totp::Totp};
+use super::ClientError;
+use crate::secret::Secret;
+
+/// A plan whose files have been read. Wiped when the last copy goes; never shown.
+#[derive(Clone)]
+pub struct Credentials {
+    prepared: Arc<Prepared>,
+    /// What a person typed for this one login.
+    answers: Vec<Answered>,
+}
+
+struct Prepared {
+    plan: LoginPlan,
+    loaded: Loaded,
+    totp: Option<Totp>,
+    /// The step of the last code that was sent: hosts take each code once.
+    last_step: AtomicU64,
+}
+
+impl LoginPlan {
+    /// Reads the key files, and says before anything is dialled what cannot work.
+    ///
+    /// # Errors
+    ///
+    /// `ClientError::Key` for the file that the caller named, `ClientError::AgentUnavailable` where there is nothing
+    /// else, `ClientError::NotATotpSecret`.
+    pub async fn prepare(mut self) -> Result<Credentials, ClientError> {
+        let answers = std::mem::take(&mut self.answers);
+        let totp = match &self.totp {
+            Some(secret) => Some(Totp::parse(secret.expose()).ok_or(ClientError::NotATotpSecret)?),
+            None => None,
+        };
+        let (files, certificates, given) = (self.identities.clone(), self.certificates.clone(), answers.clone());
+        let loading = tokio::task::spawn_blocking(move || keys::load(&files, &certificates, &given));
+        let loaded = loading.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
+        let nothing_else = loaded.keys.is_empty() && self.password.is_none() && self.totp.is_none();
+        if nothing_else && matches!(self.agent, AgentUse::OfEnvironment(_)) && !agent::is_named(&self.agent) {
+            return Err(agent::missing());
+        }
+        let prepared = Prepared { plan: self, loaded, totp, last_step: AtomicU64::new(0) };
+        Ok(Credentials { prepared: Arc::new(prepared), answers })
+    }
+}
+
+impl Credentials {
+    /// Forgets what a person typed: a code is good for one login.
+    pub(crate) fn forget_answers(&mut self) {
+        self.answers.clear();
+    }
+
+    /// Whether both would log in alike: with the same keys by their files, the same agent and the same secrets.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let asked = |credentials: &Self| credentials.answers.iter().map(|a| a.asked.clone()).collect::<Vec<_>>();
+        self.prepared.plan.is_same(&other.prepared.plan) && asked(self) == asked(other)
+    }
+
+    fn password(&self) -> Option<&Secret> {
+        self.prepared.plan.password.as_ref()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.prepared.plan.fmt(f)
+    }
+}
+
+/// How long a server may take to answer to a password. One that wants another password says so in a message that the
+/// SSH library does not know, and then waits.
+const PASSWORD_LIMIT: Duration = Duration::from_secs(20);
+/// The part of the time for connecting that is kept, so that what a login waits for is told in its own words.
+const KEPT: Duration = Duration::from_millis(500);

@@ -1,0 +1,218 @@
+//! `address` as an alias of `~/.ssh/config`: one call with a name and nothing else, as with `ssh`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    home::Home,
+    mcp_client::McpClient,
+    openssh::{Agent, KeyFormat, KeyType, Sshd, is_root},
+};
+
+/// A home with this configuration.
+pub(crate) fn home_with(config: &str) -> Home {
+    let home = Home::new();
+    write_config(&home, config);
+    home
+}
+
+pub(crate) fn write_config(home: &Home, config: &str) {
+    fs::create_dir_all(home.path().join(".ssh")).unwrap();
+    fs::write(home.path().join(".ssh/config"), config).unwrap();
+}
+
+/// A `Host` block that leads to the server, logged in to by its own key.
+pub(crate) fn block(alias: &str, sshd: &Sshd, more: &str) -> String {
+    format!(
+        "Host {alias}\n  HostName 127.0.0.1\n  Port {}\n  User {}\n  IdentityFile {}\n  IdentitiesOnly yes\n{more}\n",
+        sshd.port(),
+        sshd.user().name,
+        sshd.client_key().display()
+    )
+}
+
+/// What is said of a keyword: value, file and line.
+fn row<'a>(answer: &'a Value, keyword: &str) -> &'a Value {
+    let rows = answer["resolved"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    rows.iter().find(|row| row["keyword"] == keyword).unwrap_or_else(|| panic!("{keyword}: {answer}"))
+}
+
+pub(crate) async fn connect(client: &McpClient, arguments: Value) -> Value {
+    client.call("ssh_connect", arguments).await.success()
+}
+
+async fn run(client: &McpClient, session: &Value, command: &str) -> String {
+    let arguments = json!({"session_id": session["session_id"], "command": command});
+    client.call("ssh_execute", arguments).await.success()["stdout"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_alias_and_nothing_else_runs_uptime_two_hops_away() {
+    let (Some(bastion), Some(inner), Some(db)) = (Sshd::start().await, Sshd::start().await, Sshd::start().await) else {
+        return;
+    };
+    let home = Home::new();
+    let key = home.key("id", KeyType::Ed25519, KeyFormat::OpenSsh);
+    let agent = Agent::start(&[&key]).await;
+    for sshd in [&bastion, &inner, &db] {
+        sshd.authorize(&key);
+    }
+    let (user, admin) = (bastion.user().name.as_str(), if is_root() { "root" } else { bastion.user().name.as_str() });
+    write_config(
+        &home,
+        &format!(
+            "Host bastion\n  HostName 127.0.0.1\n  Port {}\n  User {user}\n\nHost inner\n  HostName localhost\n  \
+             Port {}\n  User {admin}\n  ProxyJump bastion\n\nHost prod-db\n  HostName 127.0.0.1\n  Port {}\n  \
+             ProxyJump inner\n\nHost *\n  User {user}\n  ServerAliveInterval 60\n",
+            bastion.port(),
+            inner.port(),
+            db.port()
+        ),
+    );
+    let client = home.client(&[("SSH_AUTH_SOCK", agent.socket().to_str().unwrap())]).await;
+    let answer = connect(&client, json!({"address": "prod-db"})).await;
+    assert!(run(&client, &answer, "uptime").await.contains("load average"));
+    assert_eq!((&answer["host"], &answer["port"]), (&json!("127.0.0.1"), &json!(db.port())));
+    assert_eq!((&answer["username"], &answer["auth_method"]), (&json!(user), &json!("agent")));
+    let jumps: Vec<_> = answer["resolved"].as_array().unwrap().iter().filter(|row| row["keyword"] == "jump").collect();
+    let hops = [format!("{user}@127.0.0.1:{}", bastion.port()), format!("{admin}@localhost:{}", inner.port())];
+    assert_eq!(jumps.iter().map(|row| row["value"].clone()).collect::<Vec<_>>(), hops);
+    // Each server saw the one before it, and the last one is the one that was meant.
+    for (sshd, login) in [(&bastion, user), (&inner, admin), (&db, user)] {
+        assert!(sshd.log().contains(&format!("Accepted publickey for {login}")), "{}", sshd.log());
+    }
+    assert!(bastion.log().contains("direct-tcpip") && inner.log().contains("direct-tcpip"));
+    assert!(!db.log().contains("direct-tcpip"));
+}
+
+#[tokio::test]
+async fn everything_comes_from_the_configuration_and_the_answer_says_from_which_line() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let home = home_with(&block("web", &sshd, "  ConnectionAttempts 2\n  Compression yes"));
+    let client = home.client(&[]).await;
+    let answer = connect(&client, json!({"address": "web"})).await;
+    assert_eq!(answer["compression_enabled"], true, "{answer}");
+    let file = home.path().join(".ssh/config");
+    for (keyword, value, line) in [
+        ("hostname", json!("127.0.0.1"), 2),
+        ("port", json!(sshd.port().to_string()), 3),
+        ("user", json!(sshd.user().name), 4),
+        ("identityfile", json!(sshd.client_key()), 5),
+        ("identitiesonly", json!("yes"), 6),
+        ("connectionattempts", json!("2"), 7),
+    ] {
+        let row = row(&answer, keyword);
+        assert_eq!((&row["value"], &row["file"], &row["line"]), (&value, &json!(file), &json!(line)), "{row}");
+    }
+    assert!(answer["resolved"].as_array().unwrap().iter().all(|row| row["keyword"] != "sendenv"), "{answer}");
+    assert_eq!(answer.get("notices"), None, "{answer}");
+}
+
+#[tokio::test]
+async fn what_the_call_says_goes_before_the_configuration() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let config = block("web", &sshd, "").replace(&sshd.port().to_string(), "1");
+    let home = home_with(&config.replace(&format!("User {}", sshd.user().name), "User nobody"));
+    let client = home.client(&[]).await;
+    let address = format!("{}@web:{}", sshd.user().name, sshd.port());
+    let answer = connect(&client, json!({"address": address, "max_retries": 0})).await;
+    assert_eq!((&answer["username"], &answer["port"]), (&json!(sshd.user().name), &json!(sshd.port())));
+    assert_eq!(row(&answer, "hostname")["value"], "127.0.0.1");
+    let again = json!({"address": format!("ssh://web:{}", sshd.port()), "username": sshd.user().name});
+    assert_eq!(connect(&client, again).await["other_sessions"], json!([answer["session_id"]]));
+}
+
+#[tokio::test]
+async fn an_edit_counts_from_the_next_connect() {
+    let (Some(one), Some(two)) = (Sshd::start().await, Sshd::start().await) else { return };
+    let home = home_with(&block("web", &one, ""));
+    let client = home.client(&[]).await;
+    assert_eq!(connect(&client, json!({"address": "web"})).await["port"], one.port());
+    write_config(&home, &block("web", &two, ""));
+    assert_eq!(connect(&client, json!({"address": "web"})).await["port"], two.port());
+    fs::remove_file(home.path().join(".ssh/config")).unwrap();
+    let gone = client.call("ssh_connect", json!({"address": "web"})).await;
+    assert_eq!((gone.code(), &gone.structured["argument"]), ("missing_argument", &json!("username")));
+}
+
+#[tokio::test]
+async fn a_name_near_to_an_alias_reaches_nothing_and_gets_the_candidates() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let config = [block("prod-db", &sshd, ""), block("PROD-web", &sshd, ""), "Host lab?\n  User lab\n".into()].concat();
+    let home = home_with(&config);
+    let client = home.client(&[]).await;
+    for (name, candidate) in
+        [("prod-bd", "prod-db"), ("prod-d", "prod-db"), ("Prod-db", "prod-db"), ("prod", "prod-db")]
+    {
+        for arguments in [
+            json!({"address": name, "username": "u"}),
+            json!({"address": format!("u@{name}:22")}),
+            json!({"address": "10.0.0.1", "username": "u", "jump": name}),
+        ] {
+            let refused = client.call("ssh_connect", arguments).await;
+            assert_eq!(refused.code(), "invalid_address", "{}", refused.text);
+            let candidates = refused.structured["candidates"].as_array().unwrap().clone();
+            assert!(candidates.contains(&json!(candidate)), "{name}: {}", refused.text);
+            let hint = refused.structured["hint"].as_str().unwrap();
+            assert!(hint.contains(&format!("\"{name}.\"")), "{hint}");
+        }
+    }
+    // A host of that very name, a name with a dot, or one that a pattern speaks of, is what it is.
+    for address in ["prod-bd.", "prod-db.example.invalid", "lab2", "localhost:1", "127.0.0.1:1"] {
+        let arguments = json!({"address": address, "username": "u", "max_retries": 0, "key_path": sshd.client_key()});
+        let answer = client.call("ssh_connect", arguments).await;
+        assert!(["resolve_failed", "connect_refused"].contains(&answer.code()), "{address}: {}", answer.text);
+    }
+    assert_eq!(sshd.logged("Connection from"), 0);
+}
+
+#[tokio::test]
+async fn the_local_user_is_taken_for_an_alias_only_and_the_answer_says_so() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let text = String::from_utf8(std::process::Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let me = text.trim();
+    let home = home_with(&block("web", &sshd, "").replace(&format!("  User {}\n", sshd.user().name), ""));
+    let client = home.client(&[]).await;
+    let answer = connect(&client, json!({"address": "web"})).await;
+    assert_eq!(answer["username"], me);
+    assert_eq!(row(&answer, "user"), &json!({"keyword": "user", "value": me}));
+    let other = client.call("ssh_connect", json!({"address": format!("127.0.0.1:{}", sshd.port())})).await;
+    assert_eq!((other.code(), &other.structured["argument"]), ("missing_argument", &json!("username")));
+}
+
+#[tokio::test]
+async fn a_configuration_that_ssh_refuses_is_an_error_with_its_line_and_none_turns_it_off() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let home = home_with("Host web\n  Prot 22\n");
+    let client = home.client(&[]).await;
+    let by_key = json!({
+        "address": format!("127.0.0.1:{}", sshd.port()), "username": sshd.user().name, "key_path": sshd.client_key()
+    });
+    let refused = client.call("ssh_connect", by_key.clone()).await;
+    assert_eq!(refused.code(), "ssh_config_invalid", "{}", refused.text);
+    assert_eq!((&refused.structured["line"], &refused.structured["keyword"]), (&json!(2), &json!("prot")));
+    let without = home.client(&[("SSH_CONFIG_FILE", "none")]).await;
+    assert_eq!(connect(&without, by_key).await.get("resolved"), None);
+    // One file in place of both.
+    let other = home.path().join("other");
+    fs::write(&other, block("web", &sshd, "")).unwrap();
+    let named = home.client(&[("SSH_CONFIG_FILE", other.to_str().unwrap())]).await;
+    assert_eq!(row(&connect(&named, json!({"address": "web"})).await, "port")["file"], json!(other));
+}
+
+#[tokio::test]
+async fn commands_of_match_run_only_where_a_setting_allows_it() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let home = Home::new();
+    let trace = home.path().join("trace");
+    let home_config = format!("Match host web exec \"touch {}\"\n  Port {}\n", trace.display(), sshd.port());
+    write_config(&home, &(home_config + &block("web", &sshd, "").replace(&format!("Port {}", sshd.port()), "Port 1")));
+    let client = home.client(&[]).await;
+    let refused = client.call("ssh_connect", json!({"address": "web", "max_retries": 0})).await;
+    assert_eq!(refused.code(), "connect_refused");
+    assert!(!trace.exists());
+    let client = home.client(&[("SSH_CONFIG_EXEC", "true")]).await;
+    assert_eq!(connect(&client, json!({"address": "web"})).await["port"], sshd.port());
+    assert!(trace.exists());
+}
