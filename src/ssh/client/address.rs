@@ -3,7 +3,7 @@
 //! Both are refused rather than guessed at: what passes here is written into known_hosts, log lines
 //! and remote requests, so nothing that could be an option, a second line or another host gets in.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Target;
 use crate::ssh::{Error, output::acts_or_hides};
@@ -16,6 +16,7 @@ pub const MAX_HOST_BYTES: usize = 253;
 pub const MAX_USERNAME_BYTES: usize = 256;
 
 const V6_HINT: &str = "write an IPv6 address in brackets: [::1] or [::1]:22";
+const FINAL_DOT: &str = "write the name without the final dot, or with its domain";
 const FORMS: &str = "use host, host:port, user@host:port or [v6]:port";
 
 /// What a caller asked for, and nothing that was not said.
@@ -60,7 +61,51 @@ pub fn target(host: &str, port: u16, username: &str) -> Result<Target, Error> {
     if !check_host(host) && !check_v6(host) {
         return Err(Error::InvalidAddress { address: shorten(host), reason: FORMS });
     }
-    Ok(Target { host: host.to_ascii_lowercase(), port, username: check_username(username)? })
+    let host = one_spelling(host).ok_or_else(|| Error::InvalidAddress { address: shorten(host), reason: FINAL_DOT })?;
+    Ok(Target { host, port, username: check_username(username)? })
+}
+
+/// The one spelling of a host: another one would be another host to known_hosts, and so a way around a changed key.
+fn one_spelling(host: &str) -> Option<String> {
+    if let Some((address, zone)) = host.split_once('%') {
+        return address.parse::<Ipv6Addr>().ok().map(|address| format!("{address}%{zone}"));
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(address.to_canonical().to_string());
+    }
+    if let Some(address) = inet_aton(host) {
+        return Some(address.to_string());
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    // With a final dot a name of one word is another than without: no domain is searched.
+    let other = name.len() < host.len() && !name.contains('.');
+    (!other && !name.ends_with('.')).then(|| name.to_ascii_lowercase())
+}
+
+/// IPv4 as inet_aton(3) takes it, and getaddrinfo with it: one to four parts, each decimal, octal or hexadecimal; the
+/// last one fills what is left.
+pub(crate) fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+    let parts: Option<Vec<u64>> = text.split('.').map(part).collect();
+    let (last, first) = parts.as_deref()?.split_last()?;
+    let left = 4_u32.checked_sub(u32::try_from(first.len()).ok()?).filter(|left| *left > 0)?;
+    if first.iter().any(|byte| *byte > 0xff) || *last >= 1 << (8 * left) {
+        return None;
+    }
+    let high = first.iter().fold(0, |all, byte| all << 8 | byte);
+    u32::try_from(high << (8 * left) | last).ok().map(Ipv4Addr::from_bits)
+}
+
+fn part(text: &str) -> Option<u64> {
+    let digits = |text: &str, radix| {
+        text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, radix).ok()).flatten()
+    };
+    match text.strip_prefix("0x") {
+        // glibc takes a bare `0x` for zero.
+        Some("") => Some(0),
+        Some(rest) => digits(rest, 16),
+        None if text.len() > 1 && text.starts_with('0') => digits(text, 8),
+        None => digits(text, 10),
+    }
 }
 
 /// Reads `address` and `username` into one target, without any configuration.
@@ -193,6 +238,25 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_has_one_spelling_so_that_a_known_one_stays_known() {
+        let cases = [
+            ("Bank.Example", Some("bank.example")),
+            ("bank.example.", Some("bank.example")),
+            ("bank.", None),
+            ("bank..", None),
+            ("127.1", Some("127.0.0.1")),
+            ("0x7f.1", Some("127.0.0.1")),
+            ("2130706433", Some("127.0.0.1")),
+            ("FD00:0:0::5", Some("fd00::5")),
+            ("fe80:0::1%eth0", Some("fe80::1%eth0")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(target(host, 22, "u").ok().map(|target| target.host).as_deref(), expected, "{host}");
+        }
+    }
 
     #[test]
     fn reads_every_documented_form() {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::ForwardSpec;
 use crate::{
     config::{ForwardSettings, TargetPattern, vars},
-    ssh::Error,
+    ssh::{Error, client::address::inet_aton},
 };
 
 /// Metadata services of clouds by name (Google, Amazon, Tencent), as their hosts resolve them.
@@ -108,32 +108,6 @@ fn numeric(host: &str) -> Option<IpAddr> {
         Ok(IpAddr::V6(address)) => Some(embedded(address).map_or(IpAddr::V6(address), IpAddr::V4)),
         Ok(address) => Some(address),
         Err(_) => inet_aton(host).map(IpAddr::V4),
-    }
-}
-
-/// IPv4 as inet_aton(3) takes it, and getaddrinfo with it: one to four parts, each decimal, octal or hexadecimal; the
-/// last one fills what is left.
-fn inet_aton(text: &str) -> Option<Ipv4Addr> {
-    let parts: Option<Vec<u64>> = text.split('.').map(part).collect();
-    let (last, first) = parts.as_deref()?.split_last()?;
-    let left = 4_u32.checked_sub(u32::try_from(first.len()).ok()?).filter(|left| *left > 0)?;
-    if first.iter().any(|byte| *byte > 0xff) || *last >= 1 << (8 * left) {
-        return None;
-    }
-    let high = first.iter().fold(0, |all, byte| all << 8 | byte);
-    u32::try_from(high << (8 * left) | last).ok().map(Ipv4Addr::from_bits)
-}
-
-fn part(text: &str) -> Option<u64> {
-    let digits = |text: &str, radix| {
-        text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, radix).ok()).flatten()
-    };
-    match text.strip_prefix("0x") {
-        // glibc takes a bare `0x` for zero.
-        Some("") => Some(0),
-        Some(rest) => digits(rest, 16),
-        None if text.len() > 1 && text.starts_with('0') => digits(text, 8),
-        None => digits(text, 10),
     }
 }
 
