@@ -32,7 +32,7 @@ fn linear(what: &str, piece: &str, mut work: impl FnMut(&str)) {
         (worked() - started).max(FLOOR)
     };
     let (mut quick, mut slow) = (Duration::MAX, Duration::MAX);
-    for _ in 0..8 {
+    for _ in 0..32 {
         quick = quick.min(time(&small));
         slow = slow.min(time(&large));
         // One good look is enough; a busy machine gets more.
