@@ -16,7 +16,6 @@ pub const MAX_HOST_BYTES: usize = 253;
 pub const MAX_USERNAME_BYTES: usize = 256;
 
 const V6_HINT: &str = "write an IPv6 address in brackets: [::1] or [::1]:22";
-const FINAL_DOT: &str = "write the name without the final dot, or with its domain";
 const FORMS: &str = "use host, host:port, user@host:port or [v6]:port";
 
 /// What a caller asked for, and nothing that was not said.
@@ -61,7 +60,7 @@ pub fn target(host: &str, port: u16, username: &str) -> Result<Target, Error> {
     if !check_host(host) && !check_v6(host) {
         return Err(Error::InvalidAddress { address: shorten(host), reason: FORMS });
     }
-    let host = one_spelling(host).ok_or_else(|| Error::InvalidAddress { address: shorten(host), reason: FINAL_DOT })?;
+    let host = one_spelling(host).ok_or_else(|| Error::InvalidAddress { address: shorten(host), reason: FORMS })?;
     Ok(Target { host, port, username: check_username(username)? })
 }
 
@@ -76,10 +75,9 @@ fn one_spelling(host: &str) -> Option<String> {
     if let Some(address) = inet_aton(host) {
         return Some(address.to_string());
     }
+    // With the dot it is the same host, and no domain is searched for it.
     let name = host.strip_suffix('.').unwrap_or(host);
-    // With a final dot a name of one word is another than without: no domain is searched.
-    let other = name.len() < host.len() && !name.contains('.');
-    (!other && !name.ends_with('.')).then(|| name.to_ascii_lowercase())
+    (!name.is_empty() && !name.ends_with('.')).then(|| name.to_ascii_lowercase())
 }
 
 /// IPv4 as inet_aton(3) takes it, and getaddrinfo with it: one to four parts, each decimal, octal or hexadecimal; the
@@ -244,7 +242,7 @@ mod tests {
         let cases = [
             ("Bank.Example", Some("bank.example")),
             ("bank.example.", Some("bank.example")),
-            ("bank.", None),
+            ("bank.", Some("bank")),
             ("bank..", None),
             ("127.1", Some("127.0.0.1")),
             ("0x7f.1", Some("127.0.0.1")),

@@ -16,9 +16,9 @@ use ssh_mcp::{
 use crate::samples::completed;
 
 const LARGE: usize = 1 << 18;
-const SMALL: usize = LARGE / 4;
-/// Four times the work is expected, sixteen times is a square.
-const RATIO: u32 = 8;
+const SMALL: usize = LARGE / 8;
+/// Eight times the work is expected, 64 times is a square. A busy machine adds what the kernel does for a thread.
+const RATIO: u32 = 23;
 /// Below this a measurement says nothing.
 const FLOOR: Duration = Duration::from_micros(100);
 
@@ -32,7 +32,7 @@ fn linear(what: &str, piece: &str, mut work: impl FnMut(&str)) {
         (worked() - started).max(FLOOR)
     };
     let (mut quick, mut slow) = (Duration::MAX, Duration::MAX);
-    for _ in 0..32 {
+    for _ in 0..16 {
         quick = quick.min(time(&small));
         slow = slow.min(time(&large));
         // One good look is enough; a busy machine gets more.
@@ -41,7 +41,7 @@ fn linear(what: &str, piece: &str, mut work: impl FnMut(&str)) {
         }
     }
     let piece: String = piece.chars().take(40).collect();
-    panic!("{what} of {piece:?}: {quick:?} for a quarter of what took {slow:?}");
+    panic!("{what} of {piece:?}: {quick:?} for an eighth of what took {slow:?}");
 }
 
 /// How long this thread has been at work: what others do on the machine does not count.
