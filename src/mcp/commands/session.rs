@@ -36,7 +36,8 @@ pub struct ConnectParams {
     pub address: String,
     /// Login name; required unless address or ~/.ssh/config has it
     pub username: Option<String>,
-    /// Jump hosts as ssh -J takes them: [user@]host[:port], nearest first, with commas
+    /// Jump hosts, nearest first.
+    #[schemars(description = "Jump hosts as ssh -J takes them: [user@]host[:port], nearest first, with commas")]
     #[schemars(extend("x-trim" = true))]
     pub jump: Option<String>,
     /// Prefer the SSH agent, key_path or password_ref: a password given here passes through the model

@@ -1,6 +1,6 @@
 //! How the stream of bytes to an SSH server comes about: by TCP, through SSH servers, a program or a proxy.
 //!
-//! Owns what lies below the stream ([`Under`]) for as long as its connection lives. Speaks no SSH itself: a jump host is
+//! Owns what lies below the stream (`Under`) for as long as its connection lives. Speaks no SSH itself: a jump host is
 //! connected to like any other server, its host key checked and its login done before a channel is asked of it.
 
 mod command;
