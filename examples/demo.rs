@@ -120,7 +120,7 @@ async fn handshake(client: &mut Client) -> Result<()> {
     let tools = list["tools"].as_array().ok_or("no list of tools")?;
     let names: Vec<_> = tools.iter().filter_map(|tool| tool["name"].as_str()).collect();
     println!("  <- {}", names.join(", "));
-    ensure(names.len() == 9, format!("{} tools and not 9", names.len()))
+    ensure(names.len() == 10, format!("{} tools and not 10", names.len()))
 }
 
 async fn connect(client: &mut Client, host: &EmbeddedHost, home: &Path) -> Result<String> {
