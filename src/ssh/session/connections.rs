@@ -33,6 +33,8 @@ use crate::ssh::{
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long that sign may take; then the connection counts as lost.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// Logins that one caller has made anew, at most, where each connection serves one channel and then ends.
+const DIALS_WHERE_SERVED_ONCE: usize = 4;
 /// How long a caller waits for a place before it looks again.
 const PLACE_POLL: Duration = Duration::from_millis(500);
 /// Pause before a server is asked again that may still count a channel that was closed.
@@ -141,7 +143,7 @@ impl Connections {
 
     async fn open_channel(&self, may_reconnect: bool) -> Result<(Channel, Place), Error> {
         let failures = self.pool.failures();
-        let mut dialled_anew = false;
+        let mut dialled_anew = 0;
         loop {
             let freed = self.pool.freed();
             tokio::pin!(freed);
@@ -149,7 +151,9 @@ impl Connections {
             freed.as_mut().enable();
             match self.pool.next(failures) {
                 Next::Place(place) => {
-                    if let Some(channel) = self.open_on(&place, !dialled_anew).await? {
+                    // Where a connection serves once, another caller may have been first.
+                    let most = if self.pool.serves_once() { DIALS_WHERE_SERVED_ONCE } else { 1 };
+                    if let Some(channel) = self.open_on(&place, dialled_anew < most).await? {
                         return Ok((channel, place.opened()));
                     }
                 }
@@ -159,7 +163,7 @@ impl Connections {
                         return Err(self.lost());
                     }
                     self.dial_into_pool(anew).await?;
-                    dialled_anew |= anew;
+                    dialled_anew += usize::from(anew);
                     drop(dialling);
                 }
                 Next::Wait => {
@@ -189,8 +193,10 @@ impl Connections {
             // server ends each connection at its first channel: every one is a login.
             Err(_) if (self.reconnects || self.pool.serves_once()) && may_try_another => {
                 connection.cut();
-                // The same for a further connection.
-                self.pool.pause_growth();
+                if !self.pool.serves_once() {
+                    // The same for a further connection.
+                    self.pool.pause_growth();
+                }
                 Ok(None)
             }
             Err(_) => Err(self.lost()),
