@@ -20,6 +20,7 @@ pub mod vars;
 use std::{path::PathBuf, time::Duration};
 
 use self::layers::Layers;
+pub(crate) use self::proxy::percent_decode;
 pub use self::{
     cli::Args,
     environment::Environment,

@@ -98,7 +98,8 @@ fn parse_login(text: &str) -> Option<(String, Secret)> {
     valid.then(|| ((*user).clone(), Secret::from(password.as_str())))
 }
 
-fn percent_decode(text: &str) -> Option<Zeroizing<String>> {
+/// Undoes percent-encoding (RFC 3986); none where it is none, or not UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

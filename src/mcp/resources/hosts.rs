@@ -12,6 +12,7 @@ use serde_json::json;
 use super::not_found;
 use crate::{
     app::{App, Error, HostRow, HostView},
+    config::percent_decode,
     mcp::{
         commands::{hosts::HostWord, session::ResolvedWord},
         types::host_port,
@@ -96,19 +97,7 @@ fn address_of(alias: &str) -> String {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let [high, low, after @ ..] = rest else { return None };
-        let digit = |c: u8| char::from(c).to_digit(16);
-        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    percent_decode(text).map(|text| text.to_string())
 }
 
 #[cfg(test)]

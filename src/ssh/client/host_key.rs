@@ -200,7 +200,7 @@ impl KnownHosts {
         let line = record_line(host, port, key);
         let line = line.ok_or_else(|| cannot("such a name cannot stand in a known_hosts file".into()))?;
         let mut file = store::open_own(own).map_err(|error| cannot(error.to_string()))?;
-        file.lock().map_err(|error| cannot(error.to_string()))?;
+        store::lock(&file, store::LOCK_LIMIT).map_err(|error| cannot(error.to_string()))?;
         // Another process may have recorded a key while this one waited for the lock.
         match self.lookup(host, port)?.judge(offer) {
             Verdict::Trusted(trust) => return Ok(trust),

@@ -1,12 +1,31 @@
 //! Reading known_hosts files, and appending to our own.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{HostKeyError, MAX_FILE_BYTES};
+
+/// How long the lock of our own file is waited for. Whoever has it writes one line.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(3);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// Takes the lock within `limit`: a process that hangs while it has it must not hold this one up, connect for connect.
+pub(super) fn lock(file: &File, limit: Duration) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < limit => thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process holds its lock")),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
 
 /// The bytes of a file; none where there is no file.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, HostKeyError> {
@@ -70,4 +89,21 @@ pub(super) fn append(file: &mut File, line: &str) -> io::Result<()> {
     text.push('\n');
     file.write_all(text.as_bytes())?;
     file.sync_data()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_another_holds_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_hosts");
+        let (holder, other) = (File::create(&path).unwrap(), File::create(&path).unwrap());
+        lock(&holder, Duration::ZERO).unwrap();
+        assert!(lock(&other, Duration::from_millis(50)).is_err());
+        drop(holder);
+        lock(&other, LOCK_LIMIT).unwrap();
+    }
 }
