@@ -14,6 +14,7 @@ use crate::support::{
     home::{Home, by_key, with},
     mcp_client::{Does, Human, McpClient},
     openssh::{Agent, KeyFormat, KeyType, Sshd, ssh_keygen_with_passphrase},
+    wait::eventually,
 };
 
 const PASSPHRASE: &str = "canary-2b7e15";
@@ -224,6 +225,11 @@ async fn session_whose_agent_went_away_connects_again_with_the_key_file_that_it_
     let session = client.call("ssh_connect", plain(&sshd)).await.success();
     fs::remove_file(&key).unwrap();
     sshd.signal_connections("KILL");
+    // A command that is sent before the loss is noticed has an unknown outcome.
+    eventually("the loss is noticed", async || {
+        client.call("ssh_list_sessions", json!({})).await.success()["sessions"][0]["healthy"] == false
+    })
+    .await;
     let run = json!({"session_id": session["session_id"], "command": "echo again"});
     let ran = client.call("ssh_execute", run).await.success();
     assert_eq!(ran["stdout"], "again\n");
