@@ -1,8 +1,9 @@
 //! The stream under a connection.
 //!
-//! Does two things that russh leaves open. It acknowledges at once: sshd keeps Nagle's algorithm on
+//! Does three things that russh leaves open. It acknowledges at once: sshd keeps Nagle's algorithm on
 //! for channels without a terminal, and with a delayed acknowledgement on our side a small packet
-//! then waits 40 ms; through a jump host or a program that is their affair. And it can be cut, so that russh's task ends although the peer is silent.
+//! then waits 40 ms; through a jump host or a program that is their affair. It reads ahead: russh asks twice
+//! per packet, for the length and for the rest. And it can be cut, so that russh's task ends although the peer is silent.
 
 use std::{
     io,
@@ -11,13 +12,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::{
+    io::poll_read_buf,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+};
 
 use super::{handler::LinkState, route::Stream};
 
+/// What is read at once. Memory that was never filled is never touched, so an idle connection does not pay for it.
+const READ_AHEAD: usize = 128 << 10;
+
 pub(super) struct LinkStream {
     stream: Stream,
+    /// Read and not yet asked for: what is in `ahead` from `taken` on.
+    ahead: BytesMut,
+    taken: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     link: Arc<LinkState>,
     greeted: bool,
@@ -25,14 +36,28 @@ pub(super) struct LinkStream {
 
 impl LinkStream {
     pub(super) fn new(stream: Stream, cut: CancellationToken, link: Arc<LinkState>) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()), link, greeted: false }
+        let ahead = BytesMut::with_capacity(READ_AHEAD);
+        Self { stream, ahead, taken: 0, cut: Box::pin(cut.cancelled_owned()), link, greeted: false }
+    }
+
+    /// Waits until there are bytes ahead; none at the end of the stream.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.taken < self.ahead.len() {
+            return Poll::Ready(Ok(()));
+        }
+        self.ahead.clear();
+        self.taken = 0;
+        ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead))?;
+        self.greet();
+        self.acknowledge_at_once();
+        Poll::Ready(Ok(()))
     }
 
     /// Keeps the first bytes, so that "not SSH" can say what is there instead.
-    fn greet(&mut self, bytes: &[u8]) {
+    fn greet(&mut self) {
         if !self.greeted {
             self.greeted = true;
-            self.link.set_greeting(bytes);
+            self.link.set_greeting(&self.ahead);
         }
     }
 
@@ -53,10 +78,11 @@ impl AsyncRead for LinkStream {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.greet(&buf.filled()[before..]);
-        self.acknowledge_at_once();
+        ready!(self.poll_ahead(cx))?;
+        let ahead = &self.ahead[self.taken..];
+        let read = ahead.len().min(buf.remaining());
+        buf.put_slice(&ahead[..read]);
+        self.taken += read;
         Poll::Ready(Ok(()))
     }
 }
