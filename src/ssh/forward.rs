@@ -1,29 +1,33 @@
 //! Local port forwards: a listener on 127.0.0.1 that leads through the session.
 //!
-//! A forward has a connection of its own. A slow local reader freezes the whole SSH connection it
+//! A forward has connections of its own. A slow local reader freezes the whole SSH connection it
 //! is on, since russh gives window credit on receipt; so it must not share one with commands.
 
+mod carry;
+mod line;
 pub mod policy;
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::{
-    io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
-    sync::{Mutex as AsyncMutex, Semaphore},
+    sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 use tracing::Instrument;
 
+use self::{
+    carry::{Carried, carry},
+    line::{Line, Lines, MAX_LINES},
+};
 use super::{
     Error,
-    client::{Channel, Connection},
+    client::Channel,
     ids::{ForwardId, Owner, SessionId},
     quota::Held,
     registry::Entry,
@@ -36,12 +40,12 @@ pub const MAX_FORWARDED: usize = 256;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// After this long without an answer the server is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long an opening that nobody waits for is kept, to be closed when it comes.
+const LATE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long the goodbye of its connection may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Size of each copy buffer; larger ones gained nothing on loopback.
-const COPY_BUFFER: usize = 64 << 10;
 
 /// A forward as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,23 +132,23 @@ impl Forward {
             ended: OnceLock::new(),
         });
         let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
-        let link = Arc::new(Link { connection: AsyncMutex::new(Arc::new(connection)), session: session.clone() });
-        session.tasks.spawn(forward.clone().serve(listener, link, held).instrument(span));
+        let lines = Arc::new(Lines::new(connection, session.clone()));
+        session.tasks.spawn(forward.clone().serve(listener, lines, held).instrument(span));
         Ok(forward)
     }
 
-    async fn serve(self: Arc<Self>, listener: TcpListener, link: Arc<Link>, held: Held) {
+    async fn serve(self: Arc<Self>, listener: TcpListener, lines: Arc<Lines>, held: Held) {
         tokio::select! {
-            () = self.accept_all(&listener, &link) => {}
-            () = link.session.token.cancelled() => {}
+            () = self.accept_all(&listener, &lines) => {}
+            () = lines.session.token.cancelled() => {}
         }
         // Port and place are free again before the record says that the forward has ended.
         drop((listener, held));
         let _ = self.ended.set(Instant::now());
-        link.connection.lock().await.disconnect(GOODBYE_TIMEOUT).await;
+        lines.last().await.connection.disconnect(GOODBYE_TIMEOUT).await;
     }
 
-    async fn accept_all(&self, listener: &TcpListener, link: &Arc<Link>) {
+    async fn accept_all(&self, listener: &TcpListener, lines: &Arc<Lines>) {
         let room = Arc::new(Semaphore::new(MAX_FORWARDED));
         while let Ok(place) = room.clone().acquire_owned().await {
             let (local, peer) = match listener.accept().await {
@@ -155,15 +159,15 @@ impl Forward {
                     continue;
                 }
             };
-            let (spec, link) = (self.spec.clone(), link.clone());
-            let counted = link.session.forwarded.add();
-            let tasks = link.session.tasks.clone();
+            let (spec, lines) = (self.spec.clone(), lines.clone());
+            let counted = lines.session.forwarded.add();
+            let tasks = lines.session.tasks.clone();
             let carrying = async move {
                 tokio::select! {
-                    () = carry(local, peer, &link, &spec) => {}
-                    () = link.session.token.cancelled() => {}
+                    () = forward(local, peer, &lines, &spec) => {}
+                    () = lines.session.token.cancelled() => {}
                 }
-                link.session.touch();
+                lines.session.touch();
                 drop((counted, place));
             };
             tasks.spawn(carrying.in_current_span());
@@ -197,36 +201,25 @@ impl Forward {
     }
 }
 
-/// The connection of a forward, and the session that it belongs to.
-struct Link {
-    connection: AsyncMutex<Arc<Connection>>,
-    session: Arc<Session>,
-}
-
-impl Link {
-    /// A channel to the target; over a new connection where the old one turns out to be lost.
-    async fn open(&self, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
-        let connection = self.connection().await?;
-        match open(&connection, peer, spec).await {
-            None if connection.is_closed() => open(&*self.connection().await?, peer, spec).await,
-            opened => opened,
+/// A channel to the target; over another connection where the first turns out to be lost or is held up.
+async fn channel(lines: &Lines, peer: SocketAddr, spec: &ForwardSpec) -> Option<(Channel, Arc<Line>)> {
+    for _ in 0..MAX_LINES {
+        let line = lines.line().await?;
+        let held_up = line.is_held_up();
+        let opened = tokio::select! {
+            opened = open(lines, &line, peer, spec) => opened,
+            // Where there is no better line, this one is waited for.
+            () = line.holding_up(), if !held_up => continue,
+        };
+        match opened {
+            None if line.connection.is_closed() => {}
+            opened => return Some((opened?, line)),
         }
     }
-
-    /// The connection; a new one where it was lost and the session itself is connected. A forward does
-    /// not reconnect a session: until that is used again, its port refuses.
-    async fn connection(&self) -> Option<Arc<Connection>> {
-        let mut connection = self.connection.lock().await;
-        if connection.is_closed() {
-            if !self.session.connections.is_connected() {
-                return None;
-            }
-            let dialled = self.session.connections.dial(Instant::now() + OPEN_TIMEOUT).await;
-            *connection = Arc::new(dialled.inspect_err(|error| tracing::warn!(%error, "forward cannot connect")).ok()?);
-        }
-        Some(connection.clone())
-    }
+    None
 }
+
+type Opened = Result<Channel, russh::Error>;
 
 async fn listen(port: u16) -> Result<TcpListener, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
@@ -236,33 +229,44 @@ async fn listen(port: u16) -> Result<TcpListener, Error> {
     })
 }
 
-/// Carries one connection; each side's end of stream is passed on by itself.
-async fn carry(mut local: TcpStream, peer: SocketAddr, link: &Link, spec: &ForwardSpec) {
+async fn forward(local: TcpStream, peer: SocketAddr, lines: &Lines, spec: &ForwardSpec) {
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn Nagle's algorithm off");
     }
-    let Some(channel) = link.open(peer, spec).await else { return };
-    let mut remote = channel.into_stream();
-    let copied = copy_bidirectional_with_sizes(&mut local, &mut remote, COPY_BUFFER, COPY_BUFFER).await;
-    tracing::debug!(?copied, "forwarded connection ended");
+    let Some((channel, line)) = channel(lines, peer, spec).await else { return };
+    if carry(local, channel, &line).await == Carried::FromHere {
+        line.closed_from_here();
+    }
 }
 
-async fn open(connection: &Connection, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
-    let mut opening = pin!(connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer));
-    let mut opened = timeout(SILENCE, &mut opening).await;
+async fn open(lines: &Lines, line: &Arc<Line>, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
+    let (tell, mut told) = oneshot::channel();
+    let (opening, ends) = (opening(line.clone(), peer, spec.clone(), tell), lines.session.token.clone());
+    lines.session.tasks.spawn(async move { ends.run_until_cancelled(opening).await }.in_current_span());
+    let mut opened = timeout(SILENCE, &mut told).await;
     if opened.is_err() {
         // The target may be slow; a server that is silent too makes way for a new connection.
-        if !connection.answers(HEALTH_CHECK_TIMEOUT).await {
-            connection.cut();
+        if !line.connection.answers(HEALTH_CHECK_TIMEOUT).await && !line.is_held_up() {
+            line.connection.cut();
         }
-        opened = timeout(OPEN_TIMEOUT, opening).await;
+        opened = timeout(OPEN_TIMEOUT, &mut told).await;
     }
     match opened {
-        Ok(Ok(channel)) => return Some(channel),
-        Ok(Err(error)) => tracing::warn!(%error, "the server did not open the forwarded connection"),
-        Err(_) => tracing::warn!("the server took too long to open the forwarded connection"),
+        Ok(Ok(Ok(channel))) => return Some(channel),
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the server did not open the forwarded connection"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("the server took too long to open the forwarded connection"),
     }
     None
+}
+
+/// Opens a channel, and closes it again where nobody waits for it any more: the target would stay connected.
+async fn opening(line: Arc<Line>, peer: SocketAddr, spec: ForwardSpec, tell: oneshot::Sender<Opened>) {
+    let opening = line.connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer);
+    let Ok(opened) = timeout(LATE_TIMEOUT, opening).await else { return };
+    if let Err(Ok(late)) = tell.send(opened) {
+        let _ = late.close().await;
+        line.closed_from_here();
+    }
 }
 
 impl Entry for Forward {
