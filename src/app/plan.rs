@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub use self::said::ResolvedRow;
 pub(super) use self::{
     read::{Reader, Step},
-    said::{notices, rows},
+    said::{AGENT_IS_LENT, notices, rows},
 };
 use super::{App, ConnectRequest};
 use crate::{

@@ -89,8 +89,9 @@ const NOT_FOUND: &str = "Exit code 127: the shell did not find a program. PATH o
 const NOT_RUNNABLE: &str = "Exit code 126: it is there but cannot be run: not executable, a directory, or made for \
     another machine. Look with \"ls -l\" and \"file\"; a script runs as \"sh SCRIPT\".";
 
-const NO_KEY_THERE: &str = "The remote host itself was refused by another host: your keys and SSH agent are not passed \
-    on to it. Use keys or tokens that are on the remote host, or ask the user.";
+const NO_KEY_THERE: &str = "The remote host itself was refused by another host: your keys are not on it, and the SSH \
+    agent is lent to it only where the user allows that (SSH_FORWARD_AGENT_HOSTS). Use keys or tokens that are there, or \
+    ask the user.";
 
 fn denied(username: &str) -> String {
     format!(

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod agent_forward;
 mod algorithms;
 mod alias;
 mod architecture;

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-fn notices(answer: &Value) -> Vec<&str> {
+pub(crate) fn notices(answer: &Value) -> Vec<&str> {
     answer["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 

@@ -26,6 +26,7 @@ use std::{
 };
 
 pub(super) use self::{
+    agent::{Socket as AgentSocket, lent as forwarded_agent},
     attempt::{Outcome, Progress, authenticate},
     prompt::shown,
 };
