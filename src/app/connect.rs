@@ -33,7 +33,7 @@ impl App {
         self.check_secrets(&request)?;
         let begun = Instant::now();
         let plan = self.plan(&request, begun + self.connect_timeout(&request, None)).await?;
-        let admitted = self.admit(owner, Act::Connect(&plan.end.target))?;
+        let admitted = self.admit(owner, Act::Connect(&plan.end.target, &plan.hop_targets()))?;
         match self.connect_to(owner, request, plan, begun).await {
             Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
             Err(error) => admitted.record(Err(error)),
@@ -278,7 +278,7 @@ impl Where {
     }
 
     pub(super) fn of_session(session: &Session) -> Self {
-        let (target, hops) = (session.target().clone(), session.connections.hops().to_vec());
+        let (target, hops) = (session.target().clone(), session.hops().to_vec());
         Self { target, hops, way: session.choices.way.clone() }
     }
 }

@@ -97,7 +97,7 @@ impl App {
             }
         };
         let revoked = resolved.revoked_host_keys.as_ref().map(|list| list.value.clone());
-        self.known_hosts.for_host(files, policy, revoked)
+        self.known_hosts.for_host(files, policy, revoked).hashing(resolved.hash_known_hosts.value)
     }
 
     /// The way to the first host that is dialled.

@@ -58,6 +58,12 @@ impl Target {
             format!("{}:{}", self.host, self.port)
         }
     }
+
+    /// Hosts in a row, as `ssh -J` takes them.
+    #[must_use]
+    pub fn chain(hops: &[Self]) -> String {
+        hops.iter().map(Self::to_string).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl fmt::Display for Target {

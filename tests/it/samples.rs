@@ -81,6 +81,7 @@ pub(crate) fn session() -> SessionInfo {
         id: SessionId::random(),
         name: Some("build".into()),
         target: target(),
+        hops: vec![target()],
         agent_id: Some("planner".into()),
         connected_at: at("2026-11-22T13:24:00Z"),
         last_health_check: Some(at("2026-11-22T13:25:00Z")),

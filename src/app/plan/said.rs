@@ -96,6 +96,9 @@ fn of_host(step: &Step, policy: HostKeyPolicy, lending: &Lending) -> Vec<String>
         Lending::NoAgent => Some("there is no SSH agent (SSH_AUTH_SOCK)"),
     };
     all.extend(without_agent.map(|why| not_done("forwardagent", &resolved.forward_agent, why)));
+    if resolved.batch_mode.value {
+        all.push(not_done("batchmode", &resolved.batch_mode, "the user may be asked through the client"));
+    }
     if let Some(first) = resolved.local_forwards.first() {
         all.push(not_done("localforward", first, "nothing is forwarded before ssh_forward asks for it"));
     }
