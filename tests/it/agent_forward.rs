@@ -11,10 +11,12 @@ use crate::{
     alias::{block, connect, home_with, write_config},
     resolved::notices,
     support::{
+        dropbear::Dropbear,
         embedded_host::EmbeddedHost,
         home::{Home, logins},
         mcp_client::McpClient,
         openssh::{Agent, KeyFormat, KeyType, Sshd, ssh_keygen},
+        tinysshd::Tinysshd,
     },
 };
 
@@ -31,6 +33,14 @@ async fn client(home: &Home, agent: &Path, hosts: &str) -> McpClient {
 async fn run(client: &McpClient, session: &Value, command: &str) -> Value {
     let arguments = json!({"session_id": session["session_id"], "command": command});
     client.call("ssh_execute", arguments).await.success()
+}
+
+/// A block that asks for the agent.
+fn entry(alias: &str, port: u16, user: &str, key: &Path) -> String {
+    format!(
+        "Host {alias}\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  IdentityFile {}\n  ForwardAgent yes\n",
+        key.display()
+    )
 }
 
 /// What is said of the agent.
@@ -194,11 +204,7 @@ async fn a_server_that_does_not_take_the_agent_is_told_once_and_runs_commands() 
     let agent = agent_with(&home, "agent-key").await;
     let key = home.path().join("host-key");
     host.write_client_key(&key).unwrap();
-    let embedded = format!(
-        "Host embedded\n  HostName 127.0.0.1\n  Port {}\n  User u\n  IdentityFile {}\n  ForwardAgent yes\n",
-        host.port(),
-        key.display()
-    );
+    let embedded = entry("embedded", host.port(), "u", &key);
     write_config(&home, &(block("web", &sshd, "  ForwardAgent yes") + &embedded));
     let client = client(&home, &agent.socket(), "web, embedded").await;
     for alias in ["web", "embedded"] {
@@ -229,4 +235,36 @@ async fn jump_hosts_and_connections_of_forwards_never_get_the_agent() {
     let listed = run(&client, &session, "ssh-add -l").await;
     assert!(listed["stdout"].as_str().unwrap().contains("agent-key"), "{listed}");
     assert_eq!((jump.logged("auth-agent-req"), end.logged("auth-agent-req") > 0), (0, true));
+}
+
+#[tokio::test]
+async fn dropbear_takes_the_agent_for_each_command_and_tinyssh_says_that_it_does_not() {
+    let (dropbear, tinysshd) = (Dropbear::start().await, Tinysshd::start());
+    let home = Home::new();
+    let agent = agent_with(&home, "agent-key").await;
+    let mut config = String::new();
+    if let Some(server) = &dropbear {
+        config += &entry("dropbear", server.port(), &server.user().name, server.client_key());
+    }
+    if let Some(server) = &tinysshd {
+        config += &entry("tinyssh", server.port(), &server.user().name, server.client_key());
+    }
+    write_config(&home, &config);
+    let client = client(&home, &agent.socket(), "127.0.0.1").await;
+    if let Some(server) = &dropbear {
+        for login in [server.user().name.as_str(), "root"] {
+            let session = connect(&client, json!({"address": "dropbear", "username": login})).await;
+            for _ in 0..2 {
+                let listed = run(&client, &session, "ssh-add -l").await;
+                assert!(listed["stdout"].as_str().unwrap().contains("agent-key"), "{login}: {listed}");
+                assert_eq!(about_agent(&listed), [""; 0], "{login}: {listed}");
+            }
+        }
+    }
+    if tinysshd.is_some() {
+        let session = connect(&client, json!({"address": "tinyssh"})).await;
+        let ran = run(&client, &session, "echo ${SSH_AUTH_SOCK-none}").await;
+        assert_eq!((&ran["stdout"], &ran["exit_code"]), (&json!("none\n"), &json!(0)), "{ran}");
+        assert_eq!(about_agent(&ran).len(), 1, "{ran}");
+    }
 }
