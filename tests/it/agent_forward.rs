@@ -15,7 +15,7 @@ use crate::{
         embedded_host::EmbeddedHost,
         home::{Home, logins},
         mcp_client::McpClient,
-        openssh::{Agent, KeyFormat, KeyType, Sshd, ssh_keygen},
+        openssh::{Agent, KeyFormat, KeyType, Sshd, public_key, ssh_keygen},
         tinysshd::Tinysshd,
     },
 };
@@ -171,29 +171,30 @@ async fn a_host_can_neither_change_the_agent_nor_use_keys_that_are_for_others() 
     assert_eq!(listed(&agent).matches("agent-key").count(), 1, "{}", listed(&agent));
     assert_eq!(listed(&agent).lines().count(), 1, "{}", listed(&agent));
 
-    // A key that may be used with one other host only: the agent knows who asks.
+    // Keys that may be used with one other host only, or to log in to this one only: the agent knows who asks, and that
+    // it asks from afar.
     let known = home.path().join("known");
-    let other = public_line(&ssh_keygen(home.path(), "elsewhere", KeyType::Ed25519, KeyFormat::OpenSsh));
-    fs::write(&known, format!("elsewhere {other}\n")).unwrap();
-    let bound = home.key("bound-key", KeyType::Ed25519, KeyFormat::OpenSsh);
-    let mut add = Command::new("ssh-add");
-    add.args(["-q", "-h", "elsewhere", "-H"]).arg(&known).arg(&bound).env("SSH_AUTH_SOCK", agent.socket());
-    let added = add.output().unwrap();
-    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-    assert_eq!(listed(&agent).lines().count(), 2);
+    let other = public_key(&ssh_keygen(home.path(), "elsewhere", KeyType::Ed25519, KeyFormat::OpenSsh));
+    fs::write(&known, format!("elsewhere {other}\n{}", sshd.known_hosts())).unwrap();
+    for (place, name) in
+        [("elsewhere".to_owned(), "key-of-elsewhere"), (format!("[127.0.0.1]:{}", sshd.port()), "key-of-it")]
+    {
+        let bound = home.key(name, KeyType::Ed25519, KeyFormat::OpenSsh);
+        let mut add = Command::new("ssh-add");
+        add.args(["-q", "-h", &place, "-H"]).arg(&known).arg(&bound).env("SSH_AUTH_SOCK", agent.socket());
+        let added = add.output().unwrap();
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+        assert!(listed(&agent).contains(name), "{}", listed(&agent));
+    }
     let there = run(&client, &session, "ssh-add -l").await;
     let there = there["stdout"].as_str().unwrap();
-    assert!(there.contains("agent-key") && !there.contains("bound-key"), "{there}");
+    assert!(there.contains("agent-key") && !there.contains("key-of-"), "{there}");
 }
 
 /// What the agent holds, as this machine sees it.
 fn listed(agent: &Agent) -> String {
     let shown = Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", agent.socket()).output().unwrap();
     String::from_utf8(shown.stdout).unwrap()
-}
-
-fn public_line(key: &Path) -> String {
-    crate::support::openssh::public_key(key)
 }
 
 #[tokio::test]
