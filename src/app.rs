@@ -1,5 +1,6 @@
 //! Owns all state; one verb per use case: check, act, record.
 
+mod agent;
 mod commands;
 mod connect;
 mod forwards;

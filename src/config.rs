@@ -8,6 +8,7 @@ pub mod document;
 mod environment;
 mod error;
 mod file;
+mod host_patterns;
 mod http;
 mod layers;
 mod proxy;
@@ -25,6 +26,7 @@ pub use self::{
     cli::Args,
     environment::Environment,
     error::{ConfigError, ConfigErrors, Source},
+    host_patterns::HostPatterns,
     http::{AllowedHost, HttpSettings, LOCAL_PRINCIPAL, NamedToken, TOKEN_PRINCIPAL, TlsSettings},
     proxy::{ProxyKind, ProxyServer},
     ssh_config::{Account, SshConfigFiles, SshConfigSettings},
@@ -90,6 +92,8 @@ pub struct SshSettings {
     pub config: SshConfigSettings,
     /// Hosts that may negotiate weak algorithms.
     pub legacy_hosts: Vec<TargetPattern>,
+    /// Hosts whose commands may use the SSH agent, where the configuration of `ssh` asks for it (`ForwardAgent`).
+    pub forward_agent_hosts: HostPatterns,
     /// Output that is too long for the memory.
     pub spill: SpillSettings,
 }
@@ -250,6 +254,7 @@ impl SshSettings {
             host_key_policy: layers.word(&vars::HOST_KEY_POLICY, HostKeyPolicy::parse),
             config: SshConfigSettings::read(layers),
             legacy_hosts: layers.hosts(&vars::LEGACY_HOSTS).unwrap_or_default(),
+            forward_agent_hosts: layers.host_patterns(&vars::FORWARD_AGENT_HOSTS),
             spill: SpillSettings {
                 directory: layers.path(&vars::SPILL_DIR).or_else(|| environment.spill_dir()),
                 command_bytes: layers.mebibytes(&vars::SPILL_LIMIT),

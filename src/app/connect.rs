@@ -6,12 +6,13 @@ use tokio::time::Instant;
 
 use super::{
     App, ConnectRequest, Connected, ResolvedRow,
+    agent::Lending,
     gate::Act,
     plan::{self, Plan, Step},
 };
 use crate::ssh::{
     Error,
-    client::{self, ClientError, ConnectSpec, Target, address, route::Route},
+    client::{self, ClientError, ConnectSpec, Target, address, login::AgentUse, route::Route},
     ids::{Owner, SessionId},
     quota::{Held, Thing},
     session::{Choices, EndReason, Session},
@@ -32,7 +33,7 @@ impl App {
         self.check_secrets(&request)?;
         let begun = Instant::now();
         let plan = self.plan(&request, begun + self.connect_timeout(&request, None)).await?;
-        let admitted = self.admit(owner, Act::Connect(&plan.end.target))?;
+        let admitted = self.admit(owner, Act::Connect(&plan.end.target, &plan.hop_targets()))?;
         match self.connect_to(owner, request, plan, begun).await {
             Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
             Err(error) => admitted.record(Err(error)),
@@ -48,7 +49,7 @@ impl App {
     ) -> Result<Connected, Error> {
         let timeout = self.connect_timeout(&request, Some(&plan));
         let (deadline, place) = (begun + timeout, Where::of(&plan));
-        let mut notices = plan::notices(&plan, self.known_hosts.policy());
+        let mut notices = plan::notices(&plan, self.known_hosts.policy(), &self.lending(&plan.end));
         if request.timeout.is_some_and(|asked| asked > timeout) {
             notices.push(format!("timeout_secs was cut to {}: no call lasts longer", timeout.as_secs()));
         }
@@ -156,11 +157,19 @@ impl App {
             known_hosts: Arc::new(self.known_hosts_of(resolved)),
             host_key_alias: resolved.host_key_alias.as_ref().map(|alias| alias.value.clone()),
             environment: self.environment_of(resolved),
+            forward_agent: self.agent_for(step, role),
             approved_key: approved.map(|approved| approved.fingerprint.clone()),
             timeout,
             reconnect: ssh.reconnect,
             max_connections: ssh.max_connections,
         })
+    }
+
+    fn agent_for(&self, step: &Step, role: Role) -> Option<AgentUse> {
+        match (role, self.lending(step)) {
+            (Role::End, Lending::Lent(agent)) => Some(agent),
+            _ => None,
+        }
     }
 
     /// Checks before connecting what [`App::keep_session`] checks again for sure.
@@ -210,7 +219,11 @@ impl App {
         }
     }
 
-    fn connected(&self, session: &Arc<Session>, about: About) -> Connected {
+    fn connected(&self, session: &Arc<Session>, mut about: About) -> Connected {
+        // Of the session, which may be older than the configuration.
+        if session.connections.lends_agent() {
+            about.notices.push(plan::AGENT_IS_LENT.into());
+        }
         let place = Where::of_session(session);
         let others = self.sessions.list(|other| {
             other.is_open()
@@ -265,7 +278,7 @@ impl Where {
     }
 
     pub(super) fn of_session(session: &Session) -> Self {
-        let (target, hops) = (session.target().clone(), session.connections.hops().to_vec());
+        let (target, hops) = (session.target().clone(), session.hops().to_vec());
         Self { target, hops, way: session.choices.way.clone() }
     }
 }

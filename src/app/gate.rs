@@ -20,8 +20,8 @@ use crate::{
 /// What a principal is about to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act<'a> {
-    /// Open a session, or use one again.
-    Connect(&'a Target),
+    /// Open a session, or use one again: to the target, through the jump hosts, the nearest first.
+    Connect(&'a Target, &'a [Target]),
     /// Run a command. The spec holds exactly the bytes that the login shell gets: command line, directory, input.
     Run(&'a Session, &'a CommandSpec),
     /// Open a forward.
@@ -42,6 +42,8 @@ pub(super) struct Admitted {
     name: &'static str,
     session: Option<SessionId>,
     target: Option<Target>,
+    /// The jump hosts on the way to it, the nearest first.
+    hops: Vec<Target>,
     /// What else tells one act from another. Never a command line: that is no matter for a log at `info`.
     what: String,
     begun: Instant,
@@ -67,30 +69,30 @@ impl App {
     /// known whether something new is needed.
     fn check(&self, act: Act<'_>) -> Result<(), Error> {
         match act {
-            Act::Connect(_) | Act::Run(..) if self.shutdown.is_cancelled() => Err(Error::Stopping),
+            Act::Connect(..) | Act::Run(..) if self.shutdown.is_cancelled() => Err(Error::Stopping),
             Act::Forward(session, spec) => {
                 let own = self.own_port.get().copied().filter(|_| session.on_this_machine);
                 policy::check(&self.settings.ssh.forward, spec, own)
             }
-            Act::Connect(_) | Act::Run(..) | Act::Cancel(_) | Act::Disconnect(_) | Act::Read(_) => Ok(()),
+            Act::Connect(..) | Act::Run(..) | Act::Cancel(_) | Act::Disconnect(_) | Act::Read(_) => Ok(()),
         }
     }
 }
 
 impl Admitted {
     fn new(owner: &Owner, act: Act<'_>) -> Self {
-        let of = |session: &Session| (Some(session.id), Some(session.target().clone()));
-        let (name, (session, target), what) = match act {
-            Act::Connect(target) => ("connect", (None, Some(target.clone())), String::new()),
+        let of = |session: &Session| (Some(session.id), Some(session.target().clone()), session.hops().to_vec());
+        let (name, (session, target, hops), what) = match act {
+            Act::Connect(target, hops) => ("connect", (None, Some(target.clone()), hops.to_vec()), String::new()),
             Act::Run(session, spec) => ("run", of(session), format!("{} bytes", spec.command().len())),
             Act::Forward(session, spec) => {
                 ("forward", of(session), format!("{}:{}", spec.remote_host, spec.remote_port))
             }
-            Act::Cancel(command) => ("cancel", (Some(command.session_id), None), command.id.to_string()),
+            Act::Cancel(command) => ("cancel", (Some(command.session_id), None, Vec::new()), command.id.to_string()),
             Act::Disconnect(session) => ("disconnect", of(session), String::new()),
-            Act::Read(what) => ("read", (None, None), what.to_owned()),
+            Act::Read(what) => ("read", (None, None, Vec::new()), what.to_owned()),
         };
-        Self { owner: owner.clone(), name, session, target, what, begun: Instant::now(), ended: false }
+        Self { owner: owner.clone(), name, session, target, hops, what, begun: Instant::now(), ended: false }
     }
 
     /// The session that came of it.
@@ -114,7 +116,8 @@ impl Admitted {
         if *act == "read" {
             tracing::debug!(principal = %owner, act, what, code, ms, "act");
         } else {
-            tracing::info!(principal = %owner, act, session, host, what, code, ms, "act");
+            let via = (!self.hops.is_empty()).then(|| Target::chain(&self.hops)).map(tracing::field::display);
+            tracing::info!(principal = %owner, act, session, host, via, what, code, ms, "act");
         }
     }
 }

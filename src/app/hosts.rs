@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     App,
+    agent::Lending,
     connect::Where,
     plan::{self, Plan, Reader, ResolvedRow},
 };
@@ -88,7 +89,7 @@ impl App {
             plan.map(|plan| HostView {
                 host: self.host_row(owner, &plan),
                 resolved: plan::rows(&plan),
-                notices: plan::notices(&plan, self.known_hosts.policy()),
+                notices: self.notices_of(&plan),
             })
         }))
     }
@@ -108,6 +109,12 @@ impl App {
             Ok(aliases)
         });
         admitted.record(found.await)
+    }
+
+    fn notices_of(&self, plan: &Plan) -> Vec<String> {
+        let lending = self.lending(&plan.end);
+        let lent = matches!(lending, Lending::Lent(_)).then(|| plan::AGENT_IS_LENT.to_owned());
+        plan::notices(plan, self.known_hosts.policy(), &lending).into_iter().chain(lent).collect()
     }
 
     async fn blocking<T, F>(&self, read: F) -> Result<T, Error>

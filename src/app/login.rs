@@ -14,7 +14,7 @@ use crate::ssh::{
         Credentials, KeyFile,
         login::{AgentUse, Asked, Given, Identity, LoginPlan, Method},
     },
-    ssh_config::{IdentityAgent, KeyPath, PubkeyAuthentication, Resolved},
+    ssh_config::{KeyPath, PubkeyAuthentication, Resolved},
 };
 
 /// Longest password, in bytes; sshd takes no longer one (`MAX_PASSWORD_LEN`).
@@ -87,12 +87,6 @@ impl App {
 
     fn configured_login(&self, step: &Step) -> LoginPlan {
         let (ssh, resolved) = (&self.settings.ssh, &step.resolved);
-        let agent = match resolved.identity_agent.as_ref().map(|agent| &agent.value) {
-            None => AgentUse::OfEnvironment(ssh.agent_socket.clone()),
-            Some(IdentityAgent::Off) => AgentUse::Off,
-            Some(IdentityAgent::Variable(name)) => self.agent_socket_of(name).map_or(AgentUse::Off, AgentUse::At),
-            Some(IdentityAgent::Socket(socket)) => AgentUse::At(socket.clone()),
-        };
         let key = |path: &KeyPath| KeyFile {
             path: path.path.to_string_lossy().into_owned(),
             passphrase: None,
@@ -111,7 +105,7 @@ impl App {
             identities_only: resolved.identities_only.value,
             algorithms: self.algorithms_of(step),
             worked: self.worked_keys.clone(),
-            ..LoginPlan::new(agent)
+            ..LoginPlan::new(self.agent_of(resolved))
         }
     }
 }

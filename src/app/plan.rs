@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub use self::said::ResolvedRow;
 pub(super) use self::{
     read::{Reader, Step},
-    said::{notices, rows},
+    said::{AGENT_IS_LENT, notices, rows},
 };
 use super::{App, ConnectRequest};
 use crate::{
@@ -97,7 +97,7 @@ impl App {
             }
         };
         let revoked = resolved.revoked_host_keys.as_ref().map(|list| list.value.clone());
-        self.known_hosts.for_host(files, policy, revoked)
+        self.known_hosts.for_host(files, policy, revoked).hashing(resolved.hash_known_hosts.value)
     }
 
     /// The way to the first host that is dialled.

@@ -11,6 +11,7 @@ use super::{
     Args, Compression, Environment,
     error::{ConfigError, Source},
     file::{FileValues, SecretEntry},
+    host_patterns::HostPatterns,
     proxy::ProxyServer,
     targets::{self, TargetPattern},
     vars::{DefaultValue, Kind, Var},
@@ -80,6 +81,10 @@ impl<'a> Layers<'a> {
 
     pub(super) fn hosts(&mut self, var: &Var) -> Option<Vec<TargetPattern>> {
         self.get(var, |text| targets::parse_hosts(text.to_str()?))
+    }
+
+    pub(super) fn host_patterns(&mut self, var: &Var) -> HostPatterns {
+        self.get(var, |text| HostPatterns::parse(text.to_str()?)).unwrap_or_default()
     }
 
     pub(super) fn proxy(&mut self, var: &Var) -> Option<ProxyServer> {

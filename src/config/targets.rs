@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// The most patterns that one list has.
-const MAX_PATTERNS: usize = 1_000;
+pub(super) const MAX_PATTERNS: usize = 1_000;
 
 /// Which targets are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct TargetPattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HostPattern {
-    /// In lower case; `*` stands for any characters.
+    /// In lower case; `*` stands for any characters, `?` for one.
     Name(String),
     Network(IpAddr, u32),
 }
@@ -33,7 +33,7 @@ pub(super) fn parse_hosts(list: &str) -> Option<Vec<TargetPattern>> {
 }
 
 impl TargetPattern {
-    fn parse_host(text: &str) -> Option<Self> {
+    pub(super) fn parse_host(text: &str) -> Option<Self> {
         let whole = HostPattern::parse(text).map(|host| Self { host, port: None });
         whole.or_else(|| Self::parse(text)).filter(|pattern| !pattern.host.means_every_host())
     }
@@ -65,7 +65,7 @@ impl TargetPattern {
 impl HostPattern {
     fn means_every_host(&self) -> bool {
         match self {
-            Self::Name(name) => name.bytes().all(|b| matches!(b, b'*' | b'.')),
+            Self::Name(name) => name.bytes().all(|b| matches!(b, b'*' | b'.' | b'?')),
             Self::Network(_, bits) => *bits == 0,
         }
     }
@@ -83,9 +83,9 @@ impl HostPattern {
             let bits = bits.unwrap_or(width);
             return (written && bits <= width).then_some(Self::Network(address, bits));
         }
-        let of_names = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*');
+        let of_names = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'*' | b'?');
         // `10.*` would look like a network and match names only: a rule that means nothing is a mistake.
-        let half_address = text != "*" && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'*'));
+        let half_address = text != "*" && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'*' | b'?'));
         let valid = bits.is_none() && !text.is_empty() && !half_address && text.bytes().all(of_names);
         valid.then(|| Self::Name(text.trim_end_matches('.').to_ascii_lowercase()))
     }
@@ -103,7 +103,7 @@ fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
     }
 }
 
-/// Whether `text` is `pattern`, where `*` stands for any bytes. Takes at most the product of both lengths.
+/// Whether `text` is `pattern`, where `*` stands for any bytes and `?` for one. Takes at most the product of both lengths.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -111,7 +111,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         if pattern.get(p) == Some(&b'*') {
             star = Some((p, t));
             p += 1;
-        } else if pattern.get(p) == Some(&text[t]) {
+        } else if pattern.get(p).is_some_and(|c| *c == b'?' || *c == text[t]) {
             (p, t) = (p + 1, t + 1);
         } else if let Some((at, from)) = star {
             star = Some((at, from + 1));

@@ -72,6 +72,8 @@ pub enum Kind {
     Targets,
     /// Hosts with or without a port, separated by commas; never all of them.
     SomeHosts,
+    /// Patterns of hosts as in `Host` lines, with or without a port; never all of them.
+    HostPatterns,
     /// URL of a proxy. It may hold a password: never shown.
     Proxy,
     /// A log filter.
@@ -129,6 +131,9 @@ impl fmt::Display for Kind {
             Self::Targets => f.write_str("a list of `host:port` such as `*.internal:*, 10.0.0.0/8:5432`"),
             Self::SomeHosts => {
                 f.write_str("a list of hosts such as `old-switch, *.lab.internal, 10.9.0.0/16:2222`, but not all hosts")
+            }
+            Self::HostPatterns => {
+                f.write_str("a list of hosts such as `build, *.lab.internal, !old.lab.internal`, but not all hosts")
             }
             Self::Proxy => f.write_str("`socks5://[user:password@]host:port` or `http://[user:password@]host:port`"),
             Self::LogFilter => f.write_str("a log filter such as `info` or `warn,ssh_mcp=debug`"),
@@ -359,6 +364,7 @@ pub const ALL: &[Var] = &[
     PROXY,
     NO_PROXY,
     AUTH_SOCK,
+    FORWARD_AGENT_HOSTS,
     CONFIG_FILE,
     CONFIG_EXEC,
     PORT,

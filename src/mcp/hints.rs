@@ -20,6 +20,9 @@ const SUDO_REFUSALS: [&str; 9] = [
     "doas: Authentication required",
 ];
 
+/// What OpenSSH says in place of a command, where the password must be changed first.
+const EXPIRED_SAYS: &str = "Password change required but no TTY available";
+
 /// Commands of a shell that change nothing but that shell, where they have an argument.
 const SHELL_ONLY: [&str; 8] = ["cd", "export", "source", ".", "alias", "unset", "pushd", "set"];
 
@@ -62,6 +65,7 @@ fn ended(info: &CommandInfo, stderr: &str) -> Option<String> {
         Some(0) if is_shell_only(&info.command) => NO_EFFECT,
         Some(0) | None => return None,
         Some(_) if says_any(stderr, &SUDO_REFUSALS) => SUDO_PASSWORD,
+        Some(_) if stderr.contains(EXPIRED_SAYS) => PASSWORD_EXPIRED,
         Some(_) if misses_directory(stderr) => NO_SUCH_DIRECTORY,
         Some(127) => NOT_FOUND,
         Some(126) => NOT_RUNNABLE,
@@ -80,6 +84,9 @@ const NO_EFFECT: &str = "This had no lasting effect: each command is a fresh she
 const SUDO_PASSWORD: &str = "sudo wants a password or a terminal, and there is none here. Use sudo -n; if that is \
     refused, ask the user for another way. Never put a password in command.";
 
+const PASSWORD_EXPIRED: &str = "Nothing was run: the password of this account has expired, and the host lets it do nothing \
+    else before. Ask the user to log in with ssh in a terminal and to choose a new one.";
+
 const NO_SUCH_DIRECTORY: &str = "A directory that the command changes to does not exist there. Look with \"ls -d\"; a \
     path without / or ~ begins in the home directory.";
 
@@ -89,8 +96,9 @@ const NOT_FOUND: &str = "Exit code 127: the shell did not find a program. PATH o
 const NOT_RUNNABLE: &str = "Exit code 126: it is there but cannot be run: not executable, a directory, or made for \
     another machine. Look with \"ls -l\" and \"file\"; a script runs as \"sh SCRIPT\".";
 
-const NO_KEY_THERE: &str = "The remote host itself was refused by another host: your keys and SSH agent are not passed \
-    on to it. Use keys or tokens that are on the remote host, or ask the user.";
+const NO_KEY_THERE: &str = "The remote host itself was refused by another host: your keys are not on it, and the SSH \
+    agent is lent to it only where the user allows that (SSH_FORWARD_AGENT_HOSTS). Use keys or tokens that are there, or \
+    ask the user.";
 
 fn denied(username: &str) -> String {
     format!(

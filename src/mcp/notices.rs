@@ -15,7 +15,15 @@ pub fn of(view: &CommandView) -> Vec<String> {
     let info = &view.info;
     let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
     let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
-    [not_told(info), output_held(info), detached(info), may_still_run(info)].into_iter().chain(kept).flatten().collect()
+    let of_end = [agent_refused(info), not_told(info), output_held(info), detached(info), may_still_run(info)];
+    of_end.into_iter().chain(kept).flatten().collect()
+}
+
+fn agent_refused(info: &CommandInfo) -> Option<String> {
+    info.agent_refused.then(|| {
+        "The host does not take the SSH agent (AllowAgentForwarding of its sshd): commands there cannot use its keys."
+            .into()
+    })
 }
 
 /// Dropbear does this to commands of one connection that end at the same time, and their output may be lost too.

@@ -318,6 +318,9 @@ pub struct SessionRow {
     pub port: u16,
     /// Login name on the host.
     pub username: String,
+    /// Jump hosts, nearest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jump: Option<String>,
     /// When it was opened.
     pub connected_at: String,
     /// When it last answered a check.
@@ -350,6 +353,7 @@ impl From<session::SessionInfo> for SessionRow {
             host: info.target.host,
             port: info.target.port,
             username: info.target.username,
+            jump: (!info.hops.is_empty()).then(|| Target::chain(&info.hops)),
             connected_at: time(info.connected_at),
             last_health_check: info.last_health_check.map(time),
             healthy: info.healthy,

@@ -119,6 +119,8 @@ pub struct CommandInfo {
     pub output_held: bool,
     /// The connection had to be opened anew for it.
     pub reconnected: bool,
+    /// The host did not take the SSH agent; told once for each connection.
+    pub agent_refused: bool,
     /// Why it is `Failed`.
     pub error: Option<Arc<Error>>,
 }
@@ -158,6 +160,7 @@ struct Outcome {
     detached: Vec<u32>,
     output_held: bool,
     reconnected: bool,
+    agent_refused: bool,
     error: Option<Arc<Error>>,
     ended_at: DateTime<Utc>,
     ended: Instant,
@@ -228,16 +231,18 @@ impl Command {
             return self.failed(Error::TooLong { field: "command", bytes, limit: MAX_COMMAND_BYTES });
         }
         let environment = session.connections.environment();
-        let exec = Exec { preamble, command: spec.command, stdin: spec.stdin.into_bytes(), environment };
-        let stop = Stop { deadline, token: self.token.clone() };
         let place = &opened.place;
+        let stdin = spec.stdin.into_bytes();
+        let exec = Exec { preamble, command: spec.command, stdin, environment, agent: place.agent() };
+        let stop = Stop { deadline, token: self.token.clone() };
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
         if exit.cause == Cause::Stopped && session.is_lost() {
             // Nobody asked for a cancel: the session ended under the command.
             exit.cause = Cause::Lost;
         }
+        let agent_refused = exit.agent_refused;
         let outcome = self.judge(exit, place, spec.cwd.unwrap_or_default());
-        Outcome { reconnected: opened.reconnected, ..outcome }
+        Outcome { reconnected: opened.reconnected, agent_refused, ..outcome }
     }
 
     /// Opens a channel. An opening that is abandoned goes on by itself and closes what it got, since
@@ -308,6 +313,7 @@ impl Command {
             detached: Vec::new(),
             output_held: false,
             reconnected: false,
+            agent_refused: false,
             error: None,
             ended_at: Utc::now(),
             ended: Instant::now(),
@@ -360,6 +366,7 @@ impl Command {
             detached: outcome.map(|o| o.detached.clone()).unwrap_or_default(),
             output_held: outcome.is_some_and(|o| o.output_held),
             reconnected: outcome.is_some_and(|o| o.reconnected),
+            agent_refused: outcome.is_some_and(|o| o.agent_refused),
             error: outcome.and_then(|o| o.error.clone()),
         }
     }

@@ -3,6 +3,7 @@
 //! Owns nothing that outlives a [`Connection`]. Everything here runs under the caller's one deadline.
 
 pub mod address;
+mod agent_forward;
 mod algorithms;
 mod error;
 mod handler;
@@ -19,7 +20,7 @@ use russh::client::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::key_file::KeyFileError;
+pub(crate) use self::{agent_forward::AgentForward, key_file::KeyFileError};
 pub use self::{
     algorithms::{Algorithms, Keepalive, Rekey},
     error::ClientError,
@@ -30,6 +31,7 @@ pub use self::{
 use self::{
     handler::{ClientHandler, LinkState},
     host_key::KnownHosts,
+    login::AgentUse,
     route::{Reach, Route, Under, Way},
     stream::LinkStream,
 };
@@ -55,6 +57,12 @@ impl Target {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// Hosts in a row, as `ssh -J` takes them.
+    #[must_use]
+    pub fn chain(hops: &[Self]) -> String {
+        hops.iter().map(Self::to_string).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -124,6 +132,8 @@ pub struct ConnectSpec {
     pub host_key_alias: Option<String>,
     /// Variables that each command is given, as far as the server takes them.
     pub environment: Environment,
+    /// The agent that its commands may use (`ForwardAgent`); none unless a person allows it.
+    pub forward_agent: Option<AgentUse>,
     /// SHA-256 fingerprint of the host key that a person approved for this one connection: no other
     /// key will do.
     pub approved_key: Option<String>,
@@ -159,6 +169,8 @@ impl fmt::Debug for Environment {
 pub struct Connection {
     handle: Handle<ClientHandler>,
     link: Arc<LinkState>,
+    /// The agent, where commands may use it.
+    pub(crate) agent: Option<Arc<AgentForward>>,
     /// What the server proved and said while connecting.
     pub facts: Facts,
     /// The address that was reached, where it is known.
@@ -256,7 +268,8 @@ async fn connect_once(
     let guard = cut.clone().drop_guard();
     let link = Arc::new(LinkState::default());
     let stream = LinkStream::new(stream, cut.clone(), link.clone());
-    let handler = ClientHandler::new(spec, link.clone());
+    let agent = spec.forward_agent.clone().map(|agent| Arc::new(AgentForward::new(agent, spec.target.clone())));
+    let handler = ClientHandler::new(spec, link.clone(), agent.clone());
     let (known_hosts, (host, port)) = (spec.known_hosts.clone(), spec.known_as());
     let wanted = tokio::task::spawn_blocking(move || known_hosts.wanted(&host, port)).await;
     let wanted = wanted.map_err(|error| ClientError::Protocol(error.to_string()))?;
@@ -270,11 +283,14 @@ async fn connect_once(
             return Err(under.explain(&spec.target, error).await);
         }
     };
+    if let Some(agent) = &agent {
+        agent.bind(handle.agent_session_binding());
+    }
     let outcome = login::authenticate(&mut handle, &spec.target, &link, deadline, progress).await?;
     let login::Outcome::In(auth_method) = outcome else { return Ok(None) };
     let mut facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
     facts.warnings.extend(notices);
-    Ok(Some(Connection { handle, link, facts, peer, on_this_machine, cut, _cut: guard, _under: under }))
+    Ok(Some(Connection { handle, link, agent, facts, peer, on_this_machine, cut, _cut: guard, _under: under }))
 }
 
 impl Connection {

@@ -11,7 +11,7 @@ mod pump;
 use std::{sync::Arc, time::Duration};
 
 use russh::{ChannelWriteHalf, client::Msg};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::pump::Pump;
@@ -20,7 +20,7 @@ pub(crate) use self::{
     preamble::{Preamble, Shell},
 };
 use super::{
-    client::{Channel, Environment},
+    client::{AgentForward, Channel, Environment},
     output::OutputBuffer,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Exec {
     pub(crate) preamble: Option<Preamble>,
     /// Variables that it is given. Most servers take few (`AcceptEnv`) and say nothing about the others.
     pub(crate) environment: Environment,
+    /// The agent that it may use.
+    pub(crate) agent: Option<Arc<AgentForward>>,
 }
 
 /// What ends a command from our side.
@@ -57,6 +59,8 @@ pub(crate) struct Exit {
     pub(crate) ended: Ended,
     /// It ended, but something that it started still holds its output.
     pub(crate) output_held: bool,
+    /// The server did not take the agent; told once for each connection.
+    pub(crate) agent_refused: bool,
 }
 
 /// Why the pump stopped.
@@ -100,6 +104,14 @@ pub(crate) async fn run<F: Future<Output = Ended>>(
     let preamble = exec.preamble.map(Arc::new);
     let line = preamble.as_ref().map_or_else(|| exec.command.clone(), |preamble| preamble.line(&exec.command));
     let mut pump = Pump::new(&write, output, preamble);
+    if let Some(agent) = &exec.agent {
+        // Has a limit of its own.
+        tokio::select! {
+            refused = agent.offer(&mut read, &write) => pump.agent_refused = refused,
+            () = stop.token.cancelled() => return never_asked(pump, &write, Cause::Stopped).await,
+            () = sleep_until(stop.deadline) => return never_asked(pump, &write, Cause::TimedOut).await,
+        }
+    }
     let asked = timeout_at(stop.deadline, ask(&write, &exec.environment, line)).await;
     if !matches!(asked, Ok(Ok(()))) {
         return pump.exit(Cause::NotStarted);
@@ -111,6 +123,12 @@ pub(crate) async fn run<F: Future<Output = Ended>>(
         let _ = timeout(LAST_GRACE, write.close()).await;
     }
     pump.exit(cause)
+}
+
+/// Nothing was asked for, so nothing runs.
+async fn never_asked(pump: Pump<'_>, write: &ChannelWriteHalf<Msg>, cause: Cause) -> Exit {
+    let _ = timeout(LAST_GRACE, write.close()).await;
+    Exit { ended: Ended { confirmed: true, detached: Vec::new() }, ..pump.exit(cause) }
 }
 
 async fn ask(write: &ChannelWriteHalf<Msg>, environment: &Environment, line: String) -> Result<(), russh::Error> {

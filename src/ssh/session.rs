@@ -130,6 +130,8 @@ pub struct SessionInfo {
     pub name: Option<String>,
     /// Host, port and user.
     pub target: Target,
+    /// The jump hosts on the way, the nearest first.
+    pub hops: Vec<Target>,
     /// Label that groups a caller's sessions.
     pub agent_id: Option<String>,
     /// When it was opened.
@@ -193,6 +195,12 @@ impl Session {
         self.connections.target()
     }
 
+    /// The jump hosts on the way, the nearest first.
+    #[must_use]
+    pub fn hops(&self) -> &[Target] {
+        self.connections.hops()
+    }
+
     /// Whether it is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -212,7 +220,7 @@ impl Session {
             id: self.id,
             name: self.choices.name.clone(),
             target: self.target().clone(),
-            hops: self.connections.hops().to_vec(),
+            hops: self.hops().to_vec(),
             reason: end.reason.clone(),
             at: end.at,
         };
@@ -239,6 +247,7 @@ impl Session {
             id: self.id,
             name: self.choices.name.clone(),
             target: self.target().clone(),
+            hops: self.hops().to_vec(),
             agent_id: self.choices.agent_id.clone(),
             connected_at: self.connected_at,
             last_health_check: Some(checked_at),

@@ -68,6 +68,7 @@ async fn spec(port: u16, username: &str, key: &Path, home: &Home, algorithms: Al
         known_hosts: Arc::new(KnownHosts::new(Some(home.own_known_hosts()), None, HostKeyPolicy::AcceptNew)),
         host_key_alias: None,
         environment: Default::default(),
+        forward_agent: None,
         approved_key: None,
         timeout: Duration::from_secs(30),
         reconnect: true,

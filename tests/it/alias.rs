@@ -1,12 +1,18 @@
 //! `address` as an alias of `~/.ssh/config`: one call with a name and nothing else, as with `ssh`.
 
-use std::fs;
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
 use crate::support::{
     home::Home,
     mcp_client::McpClient,
+    namespace::Chain,
     openssh::{Agent, KeyFormat, KeyType, Sshd, is_root},
 };
 
@@ -215,4 +221,57 @@ async fn commands_of_match_run_only_where_a_setting_allows_it() {
     let client = home.client(&[("SSH_CONFIG_EXEC", "true")]).await;
     assert_eq!(connect(&client, json!({"address": "web"})).await["port"], sshd.port());
     assert!(trace.exists());
+}
+
+#[tokio::test]
+async fn a_short_name_gets_its_domain_as_ssh_gives_it() {
+    let Some(chain) = Chain::new(1) else { return };
+    let namespace = chain.namespace(0);
+    let Some(sshd) = Sshd::builder().within(namespace, Ipv4Addr::LOCALHOST).start().await else { return };
+    // `ip netns exec` shows these in place of the files in /etc.
+    let files = NamespaceFiles::new(namespace);
+    files.write("hosts", "127.0.0.1 web.corp.test web.corp.test.\n");
+    files.write("nsswitch.conf", "hosts: files\n");
+    let home = home_with(&format!(
+        "Host *\n  CanonicalizeHostname yes\n  CanonicalDomains nowhere.test corp.test\n\n\
+         Match canonical host web.corp.test\n  Port {}\n  User {}\n  IdentityFile {}\n  IdentitiesOnly yes\n\n\
+         Match originalhost strict\n  CanonicalizeFallbackLocal no\n",
+        sshd.port(),
+        sshd.user().name,
+        sshd.client_key().display()
+    ));
+    let client = McpClient::stdio_within(namespace, &[("HOME", home.path().to_str().unwrap())]).await;
+    let answer = connect(&client, json!({"address": "web"})).await;
+    assert_eq!((&answer["host"], &answer["port"]), (&json!("web.corp.test"), &json!(sshd.port())), "{answer}");
+    assert_eq!(run(&client, &answer, "id -un").await, format!("{}\n", sshd.user().name));
+    let mut ssh = Command::new("ip");
+    ssh.args(["netns", "exec", namespace, "ssh", "-G", "-F"]).arg(home.path().join(".ssh/config")).arg("web");
+    let means = String::from_utf8(ssh.output().unwrap().stdout).unwrap();
+    assert!(means.contains("hostname web.corp.test\n"), "{means}");
+    assert!(means.contains(&format!("port {}\n", sshd.port())), "{means}");
+    // A name of no domain is an error where the configuration does not let it stand.
+    let refused = client.call("ssh_connect", json!({"address": "strict", "username": "u"})).await;
+    assert!(refused.is_error && refused.text.contains("strict"), "{}", refused.text);
+    assert_eq!(refused.code(), "resolve_failed", "{}", refused.text);
+}
+
+/// What a namespace has in place of files in `/etc`.
+struct NamespaceFiles(PathBuf);
+
+impl NamespaceFiles {
+    fn new(namespace: &str) -> Self {
+        let folder = Path::new("/etc/netns").join(namespace);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+}
+
+impl Drop for NamespaceFiles {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

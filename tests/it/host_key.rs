@@ -62,8 +62,7 @@ async fn first_use_is_recorded_in_a_private_file_of_our_own() {
     assert_eq!(home.recorded().lines().count(), 1);
     assert_eq!((mode(&own), mode(own.parent().unwrap())), (0o600, 0o700));
     assert_eq!(fs::read_to_string(theirs).unwrap(), "other.example ssh-rsa AAAA\n", "only read");
-    let found = Command::new("ssh-keygen").args(["-F", &name(&sshd), "-f"]).arg(&own).output().unwrap();
-    assert!(found.status.success(), "OpenSSH reads what was recorded: {}", home.recorded());
+    assert!(home.knows(&name(&sshd)), "OpenSSH reads what was recorded: {}", home.recorded());
 
     for login in logins(&sshd) {
         let session = client.call("ssh_connect", by_key(&sshd, login, json!({}))).await.success();
@@ -85,10 +84,8 @@ async fn embedded_host_is_recorded_under_its_port() {
     let session = client.call("ssh_connect", arguments).await.success();
     assert_eq!(session["host_key"]["fingerprint"], host.fingerprint());
     let line = host.known_hosts_line().unwrap();
-    assert_eq!(
-        home.recorded().split_whitespace().collect::<Vec<_>>(),
-        line.split_whitespace().take(3).collect::<Vec<_>>()
-    );
+    let (name, key) = line.split_once(' ').unwrap();
+    assert!(home.knows(name) && home.recorded().trim().ends_with(key.trim()), "{}", home.recorded());
 }
 
 #[tokio::test]
@@ -96,7 +93,8 @@ async fn file_of_ones_own_may_be_set() {
     let Some(sshd) = Sshd::start().await else { return };
     let home = Home::new();
     let file = home.path().join("elsewhere/hosts");
-    let client = home.client(&[("SSH_KNOWN_HOSTS_FILE", file.to_str().unwrap())]).await;
+    let variables = [("SSH_KNOWN_HOSTS_FILE", file.to_str().unwrap()), ("SSH_CONFIG_FILE", "none")];
+    let client = home.client(&variables).await;
     assert_eq!(trust(&client, &sshd).await, "accepted_new");
     assert!(fs::read_to_string(&file).unwrap().starts_with(&name(&sshd)));
     assert!(!home.own_known_hosts().exists());

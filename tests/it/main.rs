@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod agent_forward;
 mod algorithms;
 mod alias;
 mod architecture;
@@ -22,6 +23,7 @@ mod docs_api;
 mod embedded_host;
 mod ending;
 mod execute;
+mod expired;
 mod faults;
 mod flood;
 mod forward;
@@ -41,6 +43,7 @@ mod isolation;
 mod jump;
 mod jump_loopback;
 mod key_files;
+mod keywords;
 mod known_hosts;
 mod legacy;
 mod limits;

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-fn notices(answer: &Value) -> Vec<&str> {
+pub(crate) fn notices(answer: &Value) -> Vec<&str> {
     answer["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
@@ -63,7 +63,42 @@ async fn known_hosts_files_and_the_alias_of_the_key_are_those_of_the_host() {
     // A new key is recorded under the alias, without the port.
     let home = home_with(&block("web", &sshd, "  HostKeyAlias the-db"));
     connect(&home.client(&[]).await, json!({"address": "web"})).await;
-    assert!(home.recorded().starts_with("the-db ssh-ed25519 "), "{}", home.recorded());
+    assert!(home.knows("the-db") && !home.knows(&format!("[127.0.0.1]:{}", sshd.port())), "{}", home.recorded());
+}
+
+#[tokio::test]
+async fn names_are_recorded_as_hashes_where_the_configuration_says_so() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let name = format!("[127.0.0.1]:{}", sshd.port());
+    for (says, hashed) in [("yes", true), ("no", false)] {
+        let home = home_with(&block("web", &sshd, &format!("  HashKnownHosts {says}")));
+        let client = home.client(&[]).await;
+        let trust = async || connect(&client, json!({"address": "web"})).await["host_key"]["trust"].clone();
+        assert_eq!(trust().await, "accepted_new");
+        let recorded = home.recorded();
+        assert_eq!((recorded.starts_with("|1|"), recorded.contains(&name)), (hashed, !hashed), "{recorded}");
+        assert!(home.knows(&name) && !home.knows("127.0.0.1"), "OpenSSH reads it: {recorded}");
+        assert_eq!((trust().await, home.recorded().lines().count()), (json!("known"), 1));
+    }
+}
+
+#[tokio::test]
+async fn gssapi_is_told_where_the_user_asks_for_it_and_not_where_the_system_does() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let more = "  GSSAPIAuthentication yes\n  GSSAPIDelegateCredentials yes\n  GSSAPIKeyExchange no";
+    let home = home_with(&(block("asks", &sshd, more) + &block("plain", &sshd, "")));
+    let client = home.client(&[]).await;
+    let asks = connect(&client, json!({"address": "asks"})).await;
+    let told = notices(&asks);
+    for (keyword, line) in [("gssapiauthentication", 7), ("gssapidelegatecredentials", 8)] {
+        let said = told.iter().filter(|notice| notice.starts_with(keyword)).count();
+        let place = format!(".ssh/config line {line}");
+        assert!(said == 1 && told.iter().any(|notice| notice.contains(&place)), "{keyword}: {told:?}");
+    }
+    assert!(!told.iter().any(|notice| notice.starts_with("gssapikeyexchange")), "{told:?}");
+    // Debian's /etc/ssh/ssh_config has it for every host.
+    let plain = connect(&client, json!({"address": "plain"})).await;
+    assert_eq!(plain.get("notices"), None, "{plain}");
 }
 
 #[tokio::test]

@@ -270,6 +270,7 @@ fn fields_of_a_session_stand_in_the_order_of_the_contract() {
         "host",
         "port",
         "username",
+        "jump",
         "connected_at",
         "last_health_check",
         "healthy",

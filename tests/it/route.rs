@@ -60,6 +60,7 @@ impl Server {
             algorithms: Default::default(),
             host_key_alias: None,
             environment: Default::default(),
+            forward_agent: None,
             known_hosts: Arc::new(KnownHosts::new(Some(own), None, HostKeyPolicy::AcceptNew)),
             approved_key: None,
             timeout: Duration::from_secs(10),

@@ -48,6 +48,7 @@ pub(crate) fn settings() -> Settings {
             known_hosts: None,
             config: Default::default(),
             legacy_hosts: Vec::new(),
+            forward_agent_hosts: Default::default(),
             spill: SpillSettings { directory: None, command_bytes: 0, total_bytes: 0 },
         },
         answers: AnswerSettings { limit: Duration::from_secs(45), output_bytes: 16_000 },
@@ -80,6 +81,7 @@ pub(crate) fn session() -> SessionInfo {
         id: SessionId::random(),
         name: Some("build".into()),
         target: target(),
+        hops: vec![target()],
         agent_id: Some("planner".into()),
         connected_at: at("2026-11-22T13:24:00Z"),
         last_health_check: Some(at("2026-11-22T13:25:00Z")),
@@ -147,6 +149,7 @@ pub(crate) fn completed(command: &str, exit_status: u32) -> CommandInfo {
         detached: vec![],
         output_held: false,
         reconnected: false,
+        agent_refused: false,
         error: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the answer says of the configuration: what was taken from where, and what was not done.
 
-use super::{Plan, Step, said};
+use super::{super::agent::Lending, Plan, Step, said};
 use crate::{
     config::HostKeyPolicy,
     ssh::{
@@ -15,6 +15,10 @@ const MAX_ROWS: usize = 40;
 const MAX_NOTICES: usize = 20;
 /// Characters of a value.
 const MAX_VALUE_CHARS: usize = 200;
+
+/// Said of a session whose commands may use the agent.
+pub(in crate::app) const AGENT_IS_LENT: &str = "The SSH agent is lent to commands on this host (ForwardAgent, \
+    SSH_FORWARD_AGENT_HOSTS): whoever is root there can log in elsewhere with its keys meanwhile.";
 
 /// Keywords that say nothing about this host, or are told elsewhere.
 const LEFT_OUT: [&str; 6] =
@@ -69,8 +73,8 @@ fn cut(value: &str) -> String {
 }
 
 /// What `ssh` would do and is not done here: nothing that matters is dropped in silence.
-pub(in crate::app) fn notices(plan: &Plan, policy: HostKeyPolicy) -> Vec<String> {
-    let mut all = of_host(&plan.end, policy);
+pub(in crate::app) fn notices(plan: &Plan, policy: HostKeyPolicy, lending: &Lending) -> Vec<String> {
+    let mut all = of_host(&plan.end, policy, lending);
     for hop in &plan.hops {
         let of_hop = of_way(hop, policy);
         all.extend(of_hop.into_iter().map(|notice| format!("jump host {}: {notice}", shorten(&hop.alias))));
@@ -78,14 +82,22 @@ pub(in crate::app) fn notices(plan: &Plan, policy: HostKeyPolicy) -> Vec<String>
     all
 }
 
-fn of_host(step: &Step, policy: HostKeyPolicy) -> Vec<String> {
+fn of_host(step: &Step, policy: HostKeyPolicy, lending: &Lending) -> Vec<String> {
     let mut all = of_way(step, policy);
     let resolved = &step.resolved;
     if matches!(resolved.request_tty.value, RequestTty::Yes | RequestTty::Force) {
         all.push(not_done("requesttty", &resolved.request_tty, "commands get no terminal"));
     }
-    if resolved.forward_agent.value {
-        all.push(not_done("forwardagent", &resolved.forward_agent, "the SSH agent is not passed on"));
+    let without_agent = match lending {
+        Lending::Unasked | Lending::Lent(_) => None,
+        Lending::NotAllowed => {
+            Some("only SSH_FORWARD_AGENT_HOSTS, a setting of this server, lets a host use the SSH agent")
+        }
+        Lending::NoAgent => Some("there is no SSH agent (SSH_AUTH_SOCK)"),
+    };
+    all.extend(without_agent.map(|why| not_done("forwardagent", &resolved.forward_agent, why)));
+    if resolved.batch_mode.value {
+        all.push(not_done("batchmode", &resolved.batch_mode, "the user may be asked through the client"));
     }
     if let Some(first) = resolved.local_forwards.first() {
         all.push(not_done("localforward", first, "nothing is forwarded before ssh_forward asks for it"));

@@ -49,3 +49,16 @@ pub const AUTH_SOCK: Var = Var {
     kind: Kind::AnyPath,
     doc: "Socket of the SSH agent. Graphical clients often do not pass it on: set it in their configuration.",
 };
+
+pub const FORWARD_AGENT_HOSTS: Var = Var {
+    section: "ssh",
+    key: "forward_agent_hosts",
+    env: "SSH_FORWARD_AGENT_HOSTS",
+    option: None,
+    default: DefaultValue::Absent,
+    unit: None,
+    kind: Kind::HostPatterns,
+    doc: "Hosts whose commands may use the SSH agent, by alias or host name as in `Host` lines, and only where the \
+          configuration of `ssh` says `ForwardAgent` too. Whoever is root there can log in elsewhere with its keys while \
+          the session lasts. By default none.",
+};

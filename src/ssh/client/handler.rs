@@ -14,8 +14,9 @@ use russh::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    ClientError, ConnectSpec, Facts, HostKeyInfo, Negotiated, Target,
+    AgentForward, Channel, ClientError, ConnectSpec, Facts, HostKeyInfo, Negotiated, Target,
     address::shorten,
+    agent_forward::Lender,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
     login,
 };
@@ -107,20 +108,22 @@ pub(super) struct ClientHandler {
     /// Fingerprint of the only key that will do.
     approved: Option<String>,
     link: Arc<LinkState>,
+    /// Lends the SSH agent, where a person allows it.
+    lender: Option<Lender>,
     /// russh drops the handler with the connection, whatever ended it.
     _closes: DropGuard,
 }
 
 impl ClientHandler {
-    pub(super) fn new(spec: &ConnectSpec, link: Arc<LinkState>) -> Self {
+    pub(super) fn new(spec: &ConnectSpec, link: Arc<LinkState>, agent: Option<Arc<AgentForward>>) -> Self {
         let closes = link.closed.clone().drop_guard();
         let (target, known_hosts) = (spec.target.clone(), spec.known_hosts.clone());
         let (known_as, approved) = (spec.known_as(), spec.approved_key.clone());
-        Self { target, known_hosts, known_as, approved, link, _closes: closes }
+        Self { target, known_hosts, known_as, approved, link, lender: agent.map(Lender::new), _closes: closes }
     }
 }
 
-/// Refuses the channels that a server asks for. None was ever allowed to it, and russh accepts them by default:
+/// Refuses the channels that a server asks for. None of these is ever allowed to it, and russh accepts them by default:
 /// each would be kept as long as the connection.
 macro_rules! refuse_channels {
     ($($name:ident($($argument:ty),*);)*) => {$(
@@ -146,8 +149,21 @@ impl russh::client::Handler for ClientHandler {
         server_channel_open_direct_streamlocal(&str);
         server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
         server_channel_open_forwarded_streamlocal(&str);
-        server_channel_open_agent_forward();
         server_channel_open_x11(&str, u32);
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        match &mut self.lender {
+            Some(lender) => lender.open(channel, reply),
+            // Refuses when dropped.
+            None => drop(reply),
+        }
+        Ok(())
     }
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
@@ -302,6 +318,7 @@ mod tests {
             known_hosts: Arc::new(KnownHosts::new(None, None, HostKeyPolicy::Strict)),
             known_as: ("h".into(), 22),
             approved: None,
+            lender: None,
             _closes: link.closed.clone().drop_guard(),
             link,
         });

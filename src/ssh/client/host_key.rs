@@ -33,6 +33,8 @@ pub struct KnownHosts {
     others: Vec<PathBuf>,
     /// Keys that no host may show, one a line.
     revoked: Option<PathBuf>,
+    /// Names are recorded as hashes (`HashKnownHosts`).
+    hashes: bool,
     policy: HostKeyPolicy,
 }
 
@@ -91,13 +93,20 @@ impl KnownHosts {
     #[must_use]
     pub fn new(own: Option<PathBuf>, home: Option<&Path>, policy: HostKeyPolicy) -> Self {
         let user = home.map(|home| home.join(".ssh/known_hosts"));
-        Self { own, others: user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect(), revoked: None, policy }
+        let others = user.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect();
+        Self { own, others, revoked: None, hashes: false, policy }
     }
 
     /// The same for one host: with other files beside our own, and a policy that is as strict or stricter.
     #[must_use]
     pub fn for_host(&self, others: Vec<PathBuf>, policy: HostKeyPolicy, revoked: Option<PathBuf>) -> Self {
-        Self { own: self.own.clone(), others, revoked, policy: self.policy.max(policy) }
+        Self { own: self.own.clone(), others, revoked, hashes: self.hashes, policy: self.policy.max(policy) }
+    }
+
+    /// Records names as hashes, or as they are.
+    #[must_use]
+    pub fn hashing(self, hashes: bool) -> Self {
+        Self { hashes, ..self }
     }
 
     /// What becomes of unknown keys.
@@ -199,6 +208,8 @@ impl KnownHosts {
         let own = self.own.as_deref().ok_or_else(|| cannot("no file is configured and there is no home".into()))?;
         let line = record_line(host, port, key);
         let line = line.ok_or_else(|| cannot("such a name cannot stand in a known_hosts file".into()))?;
+        let line =
+            if self.hashes { file::hashed(&line).ok_or_else(|| cannot("there is no salt".into()))? } else { line };
         let mut file = store::open_own(own).map_err(|error| cannot(error.to_string()))?;
         store::lock(&file, store::LOCK_LIMIT).map_err(|error| cannot(error.to_string()))?;
         // Another process may have recorded a key while this one waited for the lock.

@@ -26,6 +26,7 @@ use std::{
 };
 
 pub(super) use self::{
+    agent::{Socket as AgentSocket, lent as forwarded_agent},
     attempt::{Outcome, Progress, authenticate},
     prompt::shown,
 };
@@ -70,7 +71,8 @@ impl LoginPlan {
         let (files, certificates, given) = (self.identities.clone(), self.certificates.clone(), answers.clone());
         let loading = tokio::task::spawn_blocking(move || keys::load(&files, &certificates, &given));
         let loaded = loading.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
-        let nothing_else = loaded.keys.is_empty() && self.password.is_none() && self.totp.is_none();
+        let by_keys = self.methods.contains(&Method::PublicKey);
+        let nothing_else = by_keys && loaded.keys.is_empty() && self.password.is_none() && self.totp.is_none();
         if nothing_else && matches!(self.agent, AgentUse::OfEnvironment(_)) && !agent::is_named(&self.agent) {
             return Err(agent::missing());
         }

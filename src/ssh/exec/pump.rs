@@ -54,6 +54,7 @@ pub(super) struct Pump<'a> {
     pub(super) closed: bool,
     pub(super) lost: bool,
     refused: bool,
+    pub(super) agent_refused: bool,
     /// Set with the exit: when the output counts as complete, and when at the latest.
     drain: Option<(Instant, Instant)>,
     /// Bytes that came after the exit.
@@ -104,6 +105,7 @@ impl<'a> Pump<'a> {
             closed: false,
             lost: false,
             refused: false,
+            agent_refused: false,
             drain: None,
             since_exit: 0,
             dense_from: DENSE_BYTES,
@@ -312,7 +314,14 @@ impl<'a> Pump<'a> {
     pub(super) fn exit(self, cause: Cause) -> Exit {
         let seen = Ended { confirmed: self.has_ended(), detached: Vec::new() };
         let output_held = cause == Cause::Ended && !self.closed && !self.eof && !self.lost;
-        Exit { status: self.status, signal: self.signal, cause, ended: self.ended.unwrap_or(seen), output_held }
+        Exit {
+            status: self.status,
+            signal: self.signal,
+            cause,
+            ended: self.ended.unwrap_or(seen),
+            output_held,
+            agent_refused: self.agent_refused,
+        }
     }
 }
 

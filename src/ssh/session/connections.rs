@@ -52,6 +52,8 @@ pub(crate) struct Connections {
     pool: Pool,
     /// Whether a lost connection is replaced.
     reconnects: bool,
+    /// Commands may use the SSH agent of this machine.
+    lends_agent: bool,
     /// Why a reconnect was refused for good.
     refused: Mutex<Option<Arc<ClientError>>>,
     dead: CancellationToken,
@@ -73,6 +75,7 @@ impl Connections {
             target: spec.target.clone(),
             hops: spec.route.targets(),
             reconnects: spec.reconnect,
+            lends_agent: spec.forward_agent.is_some(),
             pool: Pool::new(first, spec.max_connections),
             spec: Mutex::new(Some(Arc::new(spec))),
             refused: Mutex::default(),
@@ -87,6 +90,10 @@ impl Connections {
 
     pub(crate) fn hops(&self) -> &[Target] {
         &self.hops
+    }
+
+    pub(crate) fn lends_agent(&self) -> bool {
+        self.lends_agent
     }
 
     /// Waits until the session cannot go on: a reconnect was refused for good, or the connection was

@@ -119,8 +119,9 @@ async fn no_parameter_overrides_a_changed_key() {
         // Under another name it is another host.
         assert!(answer.is_error == address.contains("127"), "{}", answer.text);
     }
-    let before = format!("[localhost]:{}", sshd.port());
-    assert!(home.recorded().lines().all(|line| line.starts_with(&before)), "{}", home.recorded());
+    let key = format!("[localhost]:{}", sshd.port());
+    let recorded = home.recorded().lines().count();
+    assert!(recorded == 0 || (recorded == 1 && home.knows(&key)), "{}", home.recorded());
 }
 
 /// A credential of every kind, as arguments of `ssh_connect`.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::{Value, json};
@@ -39,6 +40,13 @@ impl Home {
     /// What the server has recorded; empty if nothing.
     pub(crate) fn recorded(&self) -> String {
         fs::read_to_string(self.own_known_hosts()).unwrap_or_default()
+    }
+
+    /// Whether a key is recorded under this name, plain or hashed, as OpenSSH reads the file.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let mut find = Command::new("ssh-keygen");
+        find.args(["-F", name, "-f"]).arg(self.own_known_hosts());
+        find.output().expect("ssh-keygen starts").status.success()
     }
 
     /// Writes `~/.ssh/known_hosts`.

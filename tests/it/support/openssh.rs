@@ -24,7 +24,7 @@ use super::{
     wait::eventually,
 };
 
-pub(crate) use account::{Account, is_root, ordinary_user, shell_user};
+pub(crate) use account::{Account, expired_user, is_root, ordinary_user, shell_user};
 pub(crate) use keys::{Agent, KeyFormat, KeyType, public_key, ssh_keygen, ssh_keygen_with_passphrase};
 
 /// The server is started again on another port this often, when the first one is taken meanwhile.

@@ -1,7 +1,10 @@
 //! The known_hosts format (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), read as OpenSSH 9.2 reads it.
 
 use data_encoding::BASE64;
-use ring::hmac;
+use ring::{
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
 use russh::keys::PublicKey;
 
 use crate::ssh::client::address::DEFAULT_PORT;
@@ -105,6 +108,15 @@ pub fn record_line(host: &str, port: u16, key: &PublicKey) -> Option<String> {
     key.set_comment("");
     let key = key.to_openssh().ok()?;
     Some(format!("{name} {}", key.trim()))
+}
+
+/// The same line with a hash in place of the name; none without random numbers.
+pub(super) fn hashed(line: &str) -> Option<String> {
+    let (name, key) = line.split_once(' ')?;
+    let mut salt = [0; SALT_BYTES];
+    SystemRandom::new().fill(&mut salt).ok()?;
+    let hash = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt), name.as_bytes());
+    Some(format!("|1|{}|{} {key}", BASE64.encode(&salt), BASE64.encode(hash.as_ref())))
 }
 
 impl Line {

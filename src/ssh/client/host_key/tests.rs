@@ -5,7 +5,7 @@ use super::*;
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
 fn only(own: &Path, policy: HostKeyPolicy) -> KnownHosts {
-    KnownHosts { own: Some(own.to_owned()), others: Vec::new(), revoked: None, policy }
+    KnownHosts { own: Some(own.to_owned()), others: Vec::new(), revoked: None, hashes: false, policy }
 }
 
 fn check(known_hosts: &KnownHosts, host: &str, port: u16, approved: Option<&str>) -> Result<Trusted, HostKeyError> {

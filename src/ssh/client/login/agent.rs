@@ -13,7 +13,9 @@ use crate::ssh::client::ClientError;
 /// How long the agent may take to list its keys: it asks nobody for that.
 pub(super) const LIST_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) type Agent = AgentClient<Box<dyn keys::agent::client::AgentStream + Send + Unpin>>;
+/// The way to the agent.
+pub(in crate::ssh::client) type Socket = Box<dyn keys::agent::client::AgentStream + Send + Unpin>;
+pub(super) type Agent = AgentClient<Socket>;
 
 /// Connects, and tells the agent which connection it is for: it may hold keys that are good for some hosts only.
 pub(super) async fn connect(
@@ -28,6 +30,20 @@ pub(super) async fn connect(
         let _ = within("telling it the host", bound).await?;
     }
     Ok(agent)
+}
+
+/// Connects for somebody else, and tells the agent which connection asks from then on.
+pub(in crate::ssh::client) async fn lent(
+    which: &AgentUse,
+    binding: Option<&AgentSessionBinding>,
+    limit: Duration,
+) -> Result<Socket, ClientError> {
+    let mut agent = within("connecting", open(which, limit)).await?;
+    if let Some(binding) = binding {
+        let bound = async { Ok(agent.bind_session(binding, true).await) };
+        let _ = within("telling it the host", bound).await?;
+    }
+    Ok(agent.into_inner())
 }
 
 /// What the agent holds.
@@ -46,6 +62,14 @@ pub(super) fn is_named(which: &AgentUse) -> bool {
         AgentUse::Off => false,
         AgentUse::OfEnvironment(None) => cfg!(windows),
         AgentUse::OfEnvironment(Some(_)) | AgentUse::At(_) => true,
+    }
+}
+
+impl AgentUse {
+    /// Whether there can be an agent at all.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        is_named(self)
     }
 }
 

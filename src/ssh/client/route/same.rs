@@ -13,8 +13,9 @@ pub(super) fn server(a: &ConnectSpec, b: &ConnectSpec) -> bool {
         algorithms,
         known_hosts,
         host_key_alias,
-        // No command runs on a jump host.
+        // No command runs on a jump host, and none can use an agent there.
         environment: _,
+        forward_agent: _,
         // The host key was approved, and is the same for everybody.
         approved_key: _,
         // These are of a session.

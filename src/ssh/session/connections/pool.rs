@@ -14,7 +14,10 @@ use tokio::{
 };
 
 pub(super) use self::load::{Pooled, SparePlace};
-use crate::ssh::{Error, client::Connection};
+use crate::ssh::{
+    Error,
+    client::{AgentForward, Connection},
+};
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
 const ASSUMED_LIMIT: usize = 10;
@@ -89,6 +92,11 @@ impl Place {
     /// Tells the connection of this place from the others that are open.
     pub(crate) fn connection_id(&self) -> usize {
         Arc::as_ptr(&self.pooled).addr()
+    }
+
+    /// The agent that its connection lends.
+    pub(crate) fn agent(&self) -> Option<Arc<AgentForward>> {
+        self.pooled.connection.agent.clone()
     }
 
     /// Why the connection of this place ended.

@@ -40,7 +40,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn ordinary_user() -> Result<&'static Account, &'static str> {
     static USER: OnceLock<Result<Account, String>> = OnceLock::new();
     let user = USER.get_or_init(|| match id("-u").as_str() {
-        "0" => make_user().map_err(|error| format!("no ordinary user could be made: {error}")),
+        "0" => make_user(NAME).map_err(|error| format!("no ordinary user could be made: {error}")),
         _ => Ok(Account { name: id("-un"), password: None }),
     });
     user.as_ref().map_err(String::as_str)
@@ -51,7 +51,16 @@ fn id(option: &str) -> String {
     String::from_utf8_lossy(&shown.stdout).trim().to_owned()
 }
 
-fn make_user() -> std::io::Result<Account> {
+/// The user whose password has expired: the next login by password is to change it. Nothing where the tests do not run
+/// as root.
+pub(crate) fn expired_user() -> Option<Account> {
+    ordinary_user().ok()?.password.as_ref()?;
+    let user = make_user("sshmcp-overdue").expect("a user is made");
+    succeed(Command::new("chage").args(["-d", "0", &user.name]), "").expect("its password expires");
+    Some(user)
+}
+
+fn make_user(name: &str) -> std::io::Result<Account> {
     let directory = |path: &str| DirBuilder::new().recursive(true).mode(0o700).create(path);
     directory(STATE)?;
     // sshd refuses to start without its own.
@@ -59,8 +68,8 @@ fn make_user() -> std::io::Result<Account> {
     let lock = File::create(Path::new(STATE).join("lock"))?;
     lock.lock()?;
 
-    let known = Command::new("id").arg(NAME).output()?.status.success();
-    let file = Path::new(STATE).join("password");
+    let known = Command::new("id").arg(name).output()?.status.success();
+    let file = Path::new(STATE).join(if name == NAME { "password" } else { name });
     let password = match fs::read_to_string(&file) {
         Ok(password) if known => password,
         _ => Uuid::new_v4().simple().to_string(),
@@ -70,14 +79,14 @@ fn make_user() -> std::io::Result<Account> {
         let skeleton = Path::new(STATE).join("skeleton");
         directory(&skeleton.to_string_lossy())?;
         let mut useradd = Command::new("useradd");
-        useradd.args(["--create-home", "--shell", "/bin/bash", "--skel"]).arg(skeleton).arg(NAME);
+        useradd.args(["--create-home", "--shell", "/bin/bash", "--skel"]).arg(skeleton).arg(name);
         succeed(&mut useradd, "")?;
     }
     if !known || !file.exists() {
-        succeed(&mut Command::new("chpasswd"), &format!("{NAME}:{password}\n"))?;
+        succeed(&mut Command::new("chpasswd"), &format!("{name}:{password}\n"))?;
         fs::write(&file, &password)?;
     }
-    Ok(Account { name: NAME.to_owned(), password: Some(password) })
+    Ok(Account { name: name.to_owned(), password: Some(password) })
 }
 
 fn succeed(command: &mut Command, input: &str) -> std::io::Result<()> {
