@@ -12,10 +12,10 @@ use std::{fmt, time::Duration};
 use rmcp::{
     Peer, RoleServer,
     model::{
-        BooleanSchema, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
-        PrimitiveSchemaDefinition, ProtocolVersion, StringSchema,
+        BooleanSchema, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
+        ElicitationSchema, PrimitiveSchemaDefinition, ProtocolVersion, ServerRequest, StringSchema,
     },
-    service::{RequestContext, ServiceError},
+    service::{PeerRequestOptions, RequestContext, ServiceError},
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -166,8 +166,7 @@ impl Asker {
         match &self.0 {
             Way::Nobody => Err(NoConsent::CannotAsk),
             Way::InMidCall(peer) => {
-                let asked = peer.create_elicitation_with_timeout(form(&question), Some(within.min(ASK_LIMIT))).await;
-                asked.map_err(|error| match error {
+                elicit(peer, form(&question), within.min(ASK_LIMIT)).await.map_err(|error| match error {
                     ServiceError::Timeout { .. } => NoConsent::TimedOut,
                     ServiceError::Cancelled { .. } => NoConsent::Cancelled,
                     _ => NoConsent::CannotAsk,
@@ -182,6 +181,20 @@ impl Asker {
                 }
             },
         }
+    }
+}
+
+/// What rmcp has as `create_elicitation_with_timeout` behind a feature that brings `url` and Unicode's tables along.
+async fn elicit(
+    peer: &Peer<RoleServer>,
+    params: ElicitRequestParams,
+    within: Duration,
+) -> Result<ElicitResult, ServiceError> {
+    let request = ServerRequest::ElicitRequest(ElicitRequest::new(params));
+    let sent = peer.send_request_with_option(request, PeerRequestOptions::with_timeout(within)).await?;
+    match sent.await_response().await? {
+        ClientResult::ElicitResult(answer) => Ok(answer),
+        _ => Err(ServiceError::UnexpectedResponse),
     }
 }
 

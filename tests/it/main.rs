@@ -54,6 +54,7 @@ mod mcp_server;
 mod openssh;
 mod outcomes;
 mod output;
+mod packaging;
 mod places;
 mod product;
 mod programs;
