@@ -7,9 +7,9 @@ use std::time::Duration;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock,
-        CreateMessageRequestParams, JsonObject, LoggingLevel, LoggingMessageNotificationParam,
-        ProgressNotificationParam, ProtocolVersion,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientResult, ContentBlock,
+        CreateMessageRequestParams, ElicitRequest, JsonObject, LoggingLevel, LoggingMessageNotificationParam,
+        ProgressNotificationParam, ProtocolVersion, ServerRequest,
     },
     service::RequestContext,
 };
@@ -92,13 +92,14 @@ impl Suite {
         let Some(question) = self.fixtures().elicitation(name, arguments) else {
             return failed("no such question");
         };
-        match context.peer.create_elicitation(question).await {
-            Ok(result) => {
+        match context.peer.send_request(ServerRequest::ElicitRequest(ElicitRequest::new(question))).await {
+            Ok(ClientResult::ElicitResult(result)) => {
                 let action = json!(result.action);
                 let content = result.content.unwrap_or_default();
                 let said = if name == "test_elicitation" { "User response:" } else { "Elicitation completed:" };
                 text(format!("{said} action={}, content={content}", action.as_str().unwrap_or_default()))
             }
+            Ok(_) => failed("not the answer to a question"),
             Err(error) => failed(error),
         }
     }
