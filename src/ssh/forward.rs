@@ -1,9 +1,11 @@
 //! Local port forwards: a listener on 127.0.0.1 that leads through the session.
 //!
 //! A forward has a connection of its own. A slow local reader freezes the whole SSH connection it
-//! is on, since russh gives window credit on receipt; so it must not share one with commands.
+//! is on, since russh gives window credit on receipt; so it must not share one with commands. Only where
+//! a person would have to type a code for another login it does, and a reader that stands still is cut off.
 
 pub mod policy;
+mod reader;
 
 use std::{
     io,
@@ -21,13 +23,15 @@ use tokio::{
 };
 use tracing::Instrument;
 
+use self::reader::Reader;
+pub(crate) use self::reader::STALL_LIMIT;
 use super::{
     Error,
     client::{Channel, Connection},
     ids::{ForwardId, Owner, SessionId},
     quota::Held,
     registry::Entry,
-    session::{HEALTH_CHECK_TIMEOUT, Session},
+    session::{Carrier, HEALTH_CHECK_TIMEOUT, Session},
 };
 
 /// Forwarded connections that are open at once on one forward; more wait in the listener's queue.
@@ -56,6 +60,8 @@ pub struct ForwardInfo {
     pub remote_port: u16,
     /// Whether it still listens.
     pub active: bool,
+    /// Whether its connection carries other things too, so that a slow reader holds them up.
+    pub is_shared: bool,
 }
 
 /// What to forward.
@@ -101,6 +107,7 @@ pub struct Forward {
     owner: Owner,
     spec: ForwardSpec,
     local: SocketAddr,
+    is_shared: bool,
     ended: OnceLock<Instant>,
 }
 
@@ -118,17 +125,19 @@ impl Forward {
     ) -> Result<Arc<Self>, Error> {
         let listener = listen(spec.local_port).await?;
         let local = listener.local_addr().map_err(|error| Error::Internal(error.to_string()))?;
-        let connection = session.connections.dial(deadline).await?;
+        let carrier = session.connections.carrier(deadline).await?;
+        let is_shared = carrier.is_shared();
         let forward = Arc::new(Self {
             id: ForwardId::random(),
             session_id: session.id,
             owner: session.owner.clone(),
             spec,
             local,
+            is_shared,
             ended: OnceLock::new(),
         });
         let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
-        let link = Arc::new(Link { connection: AsyncMutex::new(Arc::new(connection)), session: session.clone() });
+        let link = Arc::new(Link { connection: AsyncMutex::new(Arc::new(carrier)), session: session.clone() });
         session.tasks.spawn(forward.clone().serve(listener, link, held).instrument(span));
         Ok(forward)
     }
@@ -141,7 +150,9 @@ impl Forward {
         // Port and place are free again before the record says that the forward has ended.
         drop((listener, held));
         let _ = self.ended.set(Instant::now());
-        link.connection.lock().await.disconnect(GOODBYE_TIMEOUT).await;
+        if let Some(own) = link.connection.lock().await.own() {
+            own.disconnect(GOODBYE_TIMEOUT).await;
+        }
     }
 
     async fn accept_all(&self, listener: &TcpListener, link: &Arc<Link>) {
@@ -179,6 +190,7 @@ impl Forward {
             remote_host: self.spec.remote_host.clone(),
             remote_port: self.spec.remote_port,
             active: self.is_active(),
+            is_shared: self.is_shared,
         }
     }
 
@@ -199,29 +211,31 @@ impl Forward {
 
 /// The connection of a forward, and the session that it belongs to.
 struct Link {
-    connection: AsyncMutex<Arc<Connection>>,
+    connection: AsyncMutex<Arc<Carrier>>,
     session: Arc<Session>,
 }
 
 impl Link {
     /// A channel to the target; over a new connection where the old one turns out to be lost.
-    async fn open(&self, peer: SocketAddr, spec: &ForwardSpec) -> Option<Channel> {
-        let connection = self.connection().await?;
-        match open(&connection, peer, spec).await {
-            None if connection.is_closed() => open(&*self.connection().await?, peer, spec).await,
-            opened => opened,
+    async fn open(&self, peer: SocketAddr, spec: &ForwardSpec) -> Option<(Channel, Arc<Carrier>)> {
+        let mut carrier = self.connection().await?;
+        let mut opened = open(&carrier, peer, spec).await;
+        if opened.is_none() && carrier.is_closed() {
+            carrier = self.connection().await?;
+            opened = open(&carrier, peer, spec).await;
         }
+        Some((opened?, carrier))
     }
 
     /// The connection; a new one where it was lost and the session itself is connected. A forward does
     /// not reconnect a session: until that is used again, its port refuses.
-    async fn connection(&self) -> Option<Arc<Connection>> {
+    async fn connection(&self) -> Option<Arc<Carrier>> {
         let mut connection = self.connection.lock().await;
         if connection.is_closed() {
             if !self.session.connections.is_connected() {
                 return None;
             }
-            let dialled = self.session.connections.dial(Instant::now() + OPEN_TIMEOUT).await;
+            let dialled = self.session.connections.carrier(Instant::now() + OPEN_TIMEOUT).await;
             *connection = Arc::new(dialled.inspect_err(|error| tracing::warn!(%error, "forward cannot connect")).ok()?);
         }
         Some(connection.clone())
@@ -237,11 +251,13 @@ async fn listen(port: u16) -> Result<TcpListener, Error> {
 }
 
 /// Carries one connection; each side's end of stream is passed on by itself.
-async fn carry(mut local: TcpStream, peer: SocketAddr, link: &Link, spec: &ForwardSpec) {
+async fn carry(local: TcpStream, peer: SocketAddr, link: &Link, spec: &ForwardSpec) {
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn Nagle's algorithm off");
     }
-    let Some(channel) = link.open(peer, spec).await else { return };
+    let Some((channel, carrier)) = link.open(peer, spec).await else { return };
+    let mut local = Reader::new(local, carrier.is_shared());
+    drop(carrier);
     let mut remote = channel.into_stream();
     let copied = copy_bidirectional_with_sizes(&mut local, &mut remote, COPY_BUFFER, COPY_BUFFER).await;
     tracing::debug!(?copied, "forwarded connection ended");

@@ -39,6 +39,7 @@ mod http_limits;
 mod http_matrix;
 mod isolation;
 mod jump;
+mod jump_codes;
 mod jump_loopback;
 mod key_files;
 mod known_hosts;

@@ -118,6 +118,26 @@ impl ClientError {
         }
     }
 
+    /// Notes how many jump hosts there are, for who asks a person: "hop 1 of 2".
+    pub(super) fn on_the_way(mut self, of: usize) -> Self {
+        if let ClientError::AtHop { source, .. } = &mut self
+            && let ClientError::NeedsAnswers(needed) = &mut **source
+        {
+            needed.hops = of;
+        }
+        self
+    }
+
+    /// What a server asks that only a person can answer, and at which hop where it is a jump host.
+    #[must_use]
+    pub fn needed_answers(&self) -> Option<(&NeedsAnswers, Option<usize>)> {
+        match self {
+            ClientError::NeedsAnswers(needed) => Some((needed, None)),
+            ClientError::AtHop { hop, source } => source.needed_answers().map(|(needed, _)| (needed, Some(*hop))),
+            _ => None,
+        }
+    }
+
     /// The jump host that failed, counted from 1; none where it is the server itself.
     #[must_use]
     pub fn hop(&self) -> Option<usize> {

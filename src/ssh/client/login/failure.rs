@@ -132,6 +132,8 @@ impl AuthFailure {
 pub struct NeedsAnswers {
     /// Who is to be logged in where.
     pub target: Target,
+    /// Jump hosts on the whole way, where it is one of them that asks.
+    pub hops: usize,
     /// What the server says about its questions; its words, bounded and made harmless.
     pub instructions: String,
     /// The questions, in order. All are [`Asked::Prompt`].

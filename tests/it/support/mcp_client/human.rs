@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 pub(crate) enum Does {
     /// Sends the form with this.
     Accept(Value),
+    /// Sends each form with what stands here at its place; then closes them.
+    Each(Vec<Value>),
     Decline,
     Cancel,
     /// Is away for good.
@@ -59,8 +61,16 @@ impl ClientHandler for Human {
         request: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        self.asked.lock().expect("no panic").push(json!(request));
+        let before = {
+            let mut asked = self.asked.lock().expect("no panic");
+            asked.push(json!(request));
+            asked.len() - 1
+        };
         match self.does.clone() {
+            Some(Does::Each(contents)) => Ok(match contents.get(before) {
+                Some(content) => ElicitResult::new(ElicitationAction::Accept).with_content(content.clone()),
+                None => ElicitResult::new(ElicitationAction::Cancel),
+            }),
             Some(Does::Accept(content)) => Ok(ElicitResult::new(ElicitationAction::Accept).with_content(content)),
             Some(Does::Cancel) => Ok(ElicitResult::new(ElicitationAction::Cancel)),
             Some(Does::Nothing) => std::future::pending().await,
