@@ -7,7 +7,7 @@ use super::{
     connect::Role,
     plan::{Step, said},
 };
-use crate::secret::named::SecretError;
+use crate::secret::named::{JumpUse, SecretError};
 use crate::ssh::{
     Error,
     client::{
@@ -63,12 +63,14 @@ impl App {
         // A passphrase is for its file. What a server asks is answered to the server that asked.
         let is_for_it = |typed: &&TypedAnswer| typed.to.as_ref().is_none_or(|to| *to == asking);
         plan.answers = request.answers.iter().filter(is_for_it).map(|typed| typed.answered.clone()).collect();
+        let (ssh, secrets, target) = (&self.settings.ssh, &self.settings.secrets, &step.target);
         if hop.is_some() {
+            plan.password = secrets.for_jump(JumpUse::Password, &target.host, target.port).await?;
+            plan.totp = secrets.for_jump(JumpUse::Totp, &target.host, target.port).await?;
             return Ok(plan);
         }
-        let (ssh, target) = (&self.settings.ssh, &step.target);
         let named = async |name: &Option<String>| match name {
-            Some(name) => self.settings.secrets.get(name, &target.host, target.port).await.map(Some),
+            Some(name) => secrets.get(name, &target.host, target.port).await.map(Some),
             None => Ok(None),
         };
         plan.password = match &request.password {

@@ -104,6 +104,7 @@ impl Login<'_, '_> {
         let credentials = self.progress.credentials;
         let wanted = Wanted::of(&asked.prompt, asked.echo);
         if wanted == Wanted::NewPassword {
+            self.said.push(prompt::shown(&asked.prompt));
             return Err(self.failed(Why::PasswordExpired));
         }
         if wanted == Wanted::Password {
