@@ -74,8 +74,8 @@ pub enum Error {
     Client(Arc<ClientError>, u32),
     #[error("{target} refused to start the command: {why}")]
     ChannelRefused { target: Target, why: String },
-    #[error("the connection to {target} was lost, and only the user can log in again: {asks} asks for what they know")]
-    NeedsUser { target: Target, asks: Target, prompts: Vec<String> },
+    #[error("the connection to {target} was lost, and only the user can log in again: {needed}")]
+    NeedsUser { target: Target, needed: Arc<ClientError> },
     #[error("the command did not start on {target}: the connection was lost ({cause})")]
     ConnectionLost { target: Target, cause: String },
     #[error("the connection to {target} was lost while the command ran ({cause})")]
@@ -258,9 +258,10 @@ impl Explain for Error {
             Error::NameInUse { session_id, .. } => details.text("session_id", session_id),
             Error::Secret(error) => error.details(),
             Error::Client(error, retries) => error.details().number("retry_attempts", *retries),
-            Error::NeedsUser { target, prompts, .. } => {
+            Error::NeedsUser { target, needed } => {
+                let asked = needed.needed_answers().map(|(needed, _)| needed.prompts()).unwrap_or_default();
                 let details = target_details(details, target).text("why", "needs_answers");
-                details.with("prompts", Detail::Texts(prompts.clone()))
+                details.with("prompts", Detail::Texts(asked))
             }
             Error::OutcomeUnknown { target, .. }
             | Error::ConnectionLost { target, .. }

@@ -1,6 +1,6 @@
 //! Jump hosts that ask a person: each server on the way gets its own answers and no other's.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use russh::MethodKind;
 use serde_json::{Value, json};
@@ -169,6 +169,43 @@ async fn a_server_that_stands_on_the_way_and_at_its_end_is_answered_at_each_plac
         client.call_and_answer("ssh_connect", arguments).await.success();
         assert_eq!((human.asked().len(), row.typed()[0].len()), (2, 2), "newer {newer}");
     }
+}
+
+#[tokio::test]
+async fn the_time_that_a_person_takes_is_none_of_connecting() {
+    let same = || vec![vec![Ask::new("Code: ", CODES[0])]];
+    let row = Row::start(vec![same(), same(), same()]).await;
+    let human = Human::who(Does::Thinks(Duration::from_secs(5), json!({"answer_1": CODES[0]})));
+    let client = row.client(&human, false).await;
+    let opened = client.call_and_answer("ssh_connect", with(to_the_end(), json!({"timeout_secs": 10}))).await.success();
+    assert_eq!((human.asked().len(), &opened["timeout_secs"]), (3, &json!(10)), "15 s of thinking");
+}
+
+#[tokio::test]
+async fn a_password_by_name_is_for_the_jump_hosts_that_the_user_named_and_no_other() {
+    let row = Row::start(vec![vec![vec![Ask::new("Password: ", PASSPHRASE)]], Vec::new()]).await;
+    let place = row.home.path().join(".config/ssh-mcp");
+    std::fs::create_dir_all(&place).unwrap();
+    let to = json!({"address": "h1", "jump": "h0"});
+    for (port, code) in [(row.hosts[0].port(), None), (1, Some("auth_failed"))] {
+        let config = format!("[secrets.a]\nenv = \"PW\"\nhosts = [\"127.0.0.1:{port}\"]\njump = \"password\"\n");
+        std::fs::write(place.join("config.toml"), config).unwrap();
+        let client = McpClient::stdio(&[&row.env()[..], &[("PW", PASSPHRASE)]].concat()).await;
+        let answer = client.call("ssh_connect", to.clone()).await;
+        assert_eq!(answer.is_error.then(|| answer.code()), code, "{}", answer.text);
+        if answer.is_error {
+            assert_eq!(answer.structured["why"], "password_wanted", "{}", answer.text);
+            assert!(text(&answer.structured["hint"]).contains("jump = \"password\""), "{}", answer.text);
+        }
+        assert!(!client.stderr().contains(PASSPHRASE));
+    }
+    assert_eq!(row.typed()[0], [PASSPHRASE]);
+    // As the end of the way it is no jump host.
+    let config =
+        format!("[secrets.a]\nenv = \"PW\"\nhosts = [\"127.0.0.1:{}\"]\njump = \"password\"\n", row.hosts[0].port());
+    std::fs::write(place.join("config.toml"), config).unwrap();
+    let client = McpClient::stdio(&[&row.env()[..], &[("PW", PASSPHRASE)]].concat()).await;
+    assert_eq!(client.call("ssh_connect", json!({"address": "h0"})).await.structured["why"], "password_wanted");
 }
 
 #[tokio::test]

@@ -142,10 +142,14 @@ pub struct NeedsAnswers {
 
 impl NeedsAnswers {
     pub(in crate::ssh::client) fn details(&self) -> Details {
-        let prompts = self.asked.iter().map(Asked::text).collect();
         target_details(Details::new(), &self.target)
             .text("why", "needs_answers")
-            .with("prompts", Detail::Texts(prompts))
+            .with("prompts", Detail::Texts(self.prompts()))
+    }
+
+    /// What is asked, in the words of the server.
+    pub(in crate::ssh) fn prompts(&self) -> Vec<String> {
+        self.asked.iter().map(Asked::text).collect()
     }
 }
 

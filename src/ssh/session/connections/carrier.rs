@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Connections, SIGN_OF_LIFE, pool::Pooled};
 use crate::ssh::{
     Error,
-    client::{ClientError, Connection, Typed, login::Asked},
+    client::{ClientError, Connection, Typed},
     forward::STALL_LIMIT,
 };
 
@@ -45,14 +45,10 @@ impl Connections {
 impl Connections {
     /// Why the session is not connected anew. Only `ssh_connect` asks a person.
     pub(super) fn not_again(&self, error: Arc<ClientError>, retries: u32) -> Error {
-        match error.needed_answers() {
-            Some((needed, _)) => Error::NeedsUser {
-                target: self.target.clone(),
-                asks: needed.target.clone(),
-                prompts: needed.asked.iter().map(Asked::text).collect(),
-            },
-            None => Error::Client(error, retries),
+        if error.needed_answers().is_some() {
+            return Error::NeedsUser { target: self.target.clone(), needed: error };
         }
+        Error::Client(error, retries)
     }
 
     /// How long a sign of life may take. A slow reader of a forward may hold it up, where its connection is shared.

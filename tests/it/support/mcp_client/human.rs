@@ -1,6 +1,9 @@
 //! The person at the client, who answers what the server asks.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rmcp::{
     ClientHandler, ErrorData, RoleClient,
@@ -16,6 +19,8 @@ use serde_json::{Value, json};
 pub(crate) enum Does {
     /// Sends the form with this.
     Accept(Value),
+    /// Thinks for so long, and sends the form with this.
+    Thinks(Duration, Value),
     /// Sends each form with what stands here at its place; then closes them.
     Each(Vec<Value>),
     Decline,
@@ -72,6 +77,10 @@ impl ClientHandler for Human {
                 None => ElicitResult::new(ElicitationAction::Cancel),
             }),
             Some(Does::Accept(content)) => Ok(ElicitResult::new(ElicitationAction::Accept).with_content(content)),
+            Some(Does::Thinks(time, content)) => {
+                tokio::time::sleep(time).await;
+                Ok(ElicitResult::new(ElicitationAction::Accept).with_content(content))
+            }
             Some(Does::Cancel) => Ok(ElicitResult::new(ElicitationAction::Cancel)),
             Some(Does::Nothing) => std::future::pending().await,
             Some(Does::Decline) | None => Ok(ElicitResult::new(ElicitationAction::Decline)),
