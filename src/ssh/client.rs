@@ -174,6 +174,10 @@ pub struct Connection {
     _under: Under,
 }
 
+/// How long a local program may take nothing of what a forward sends it, where its connection carries other work too:
+/// meanwhile all of that stands still.
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
+
 /// Who asked for what a person typed when a connection was opened. One like it cannot be opened without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Typed {
@@ -314,9 +318,13 @@ impl Connection {
             .await
     }
 
-    /// Whether the server answers within `bound`.
+    /// Whether the server answers within `bound`; later where a forward may hold up the answer.
     pub async fn answers(&self, bound: Duration) -> bool {
-        tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok()) && !self.is_closed()
+        let shared = self.typed != Typed::Nothing;
+        let (bound, heard) = (if shared { bound + STALL_LIMIT } else { bound }, self.link.heard());
+        let answered = tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok());
+        // It may stand behind all that a slow program has not read yet, and a person would have to log in again.
+        (answered || shared && self.link.heard() != heard) && !self.is_closed()
     }
 
     /// Whether the connection has ended.

@@ -24,7 +24,6 @@ use tokio::{
 use tracing::Instrument;
 
 use self::reader::Reader;
-pub(crate) use self::reader::STALL_LIMIT;
 use super::{
     Error,
     client::{Channel, Connection},

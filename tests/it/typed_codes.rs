@@ -120,19 +120,10 @@ async fn forwards_share_the_connection_and_say_so() {
 }
 
 #[tokio::test]
-async fn a_local_program_that_does_not_read_is_cut_off_and_one_that_reads_slowly_is_not() {
+async fn a_local_program_that_does_not_read_is_cut_off_and_holds_up_nothing_for_long() {
     let scene = Scene::start().await;
     let (flood, echo) = services().await;
     let (flood, echo) = (scene.forward(flood).await, scene.forward(echo).await);
-    let mut slow = local(&flood).await;
-    let reading = tokio::spawn(async move {
-        let (mut block, mut pauses) = (vec![0; 64 << 10], 0);
-        while slow.read_exact(&mut block).await.is_ok() && pauses < 30 {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            pauses += 1;
-        }
-        pauses
-    });
     let mut stuck = local(&flood).await;
     let mut byte = [0];
     bounded("the flood", stuck.read_exact(&mut byte)).await.unwrap();
@@ -141,7 +132,32 @@ async fn a_local_program_that_does_not_read_is_cut_off_and_one_that_reads_slowly
     let mut rest = Vec::new();
     let _ = bounded("the end of that connection", stuck.read_to_end(&mut rest)).await;
     answers(&mut local(&echo).await).await;
-    assert_eq!(bounded("the slow one", reading).await.unwrap(), 30, "it read on, and was served");
+    assert_eq!(scene.spent(), (1, 2));
+}
+
+#[tokio::test]
+async fn a_local_program_that_reads_slowly_is_served_and_the_session_is_not_given_up() {
+    let scene = Scene::start().await;
+    let (flood, _) = services().await;
+    let mut slow = local(&scene.forward(flood).await).await;
+    let (pauses, mut seen) = tokio::sync::watch::channel(0);
+    let reading = tokio::spawn(async move {
+        let mut block = vec![0; 64 << 10];
+        while slow.read_exact(&mut block).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            pauses.send_modify(|pauses| *pauses += 1);
+        }
+    });
+    // Longer than one that reads nothing is let alone.
+    bounded("it is served", seen.wait_for(|pauses| *pauses >= 25)).await.unwrap();
+    // A ping stands behind the flood now: what comes of that is the sign of life.
+    let again = scene.connect(json!({"session_id": scene.id})).await;
+    assert_eq!((&again["reused"], &again["session_id"]), (&json!(true), &scene.id), "{again}");
+    let before = *seen.borrow();
+    bounded("it is served still", seen.wait_for(|pauses| *pauses > before + 2)).await.unwrap();
+    reading.abort();
+    let _ = reading.await;
+    assert_eq!(bounded("a command", scene.echo()).await, "here\n");
     assert_eq!(scene.spent(), (1, 2));
 }
 

@@ -55,6 +55,9 @@ impl AsyncRead for LinkStream {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.link.hear();
+        }
         self.greet(&buf.filled()[before..]);
         self.acknowledge_at_once();
         Poll::Ready(Ok(()))

@@ -13,9 +13,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a local program may take nothing of what it is sent, where its connection carries the commands of the
-/// session too: meanwhile they all stand still.
-pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
+use crate::ssh::client::STALL_LIMIT;
+
 /// What the system keeps for it then, in bytes. It takes more once a third of this is free: so a slow program that does
 /// read is not taken for one that does not.
 const SEND_BUFFER: usize = 128 << 10;

@@ -128,7 +128,7 @@ impl Connections {
         if self.pool.any().is_none() && self.pool.rests() {
             return Ok(false);
         }
-        if self.pool.any().is_some() && self.answers(self.sign_of_life()).await {
+        if self.pool.any().is_some() && self.answers(SIGN_OF_LIFE).await {
             return Ok(false);
         }
         self.give_up_silent().await;
@@ -252,7 +252,7 @@ impl Connections {
     async fn give_up_silent(&self) {
         let open = self.pool.all();
         let checks = open.iter().map(async |pooled| {
-            if !pooled.connection.answers(self.sign_of_life()).await {
+            if !pooled.connection.answers(SIGN_OF_LIFE).await {
                 tracing::warn!(host = %self.target, "the server is silent; the connection is given up");
                 pooled.connection.cut();
             }

@@ -1,14 +1,13 @@
 //! The connection that carries forwards.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Connections, SIGN_OF_LIFE, pool::Pooled};
+use super::{Connections, pool::Pooled};
 use crate::ssh::{
     Error,
     client::{ClientError, Connection, Typed},
-    forward::STALL_LIMIT,
 };
 
 /// A connection that carries forwards, and who else uses it.
@@ -41,7 +40,6 @@ impl Connections {
     }
 }
 
-/// Where a person typed something.
 impl Connections {
     /// Why the session is not connected anew. Only `ssh_connect` asks a person.
     pub(super) fn not_again(&self, error: Arc<ClientError>, retries: u32) -> Error {
@@ -49,11 +47,6 @@ impl Connections {
             return Error::NeedsUser { target: self.target.clone(), needed: error };
         }
         Error::Client(error, retries)
-    }
-
-    /// How long a sign of life may take. A slow reader of a forward may hold it up, where its connection is shared.
-    pub(super) fn sign_of_life(&self) -> Duration {
-        if self.typed == Typed::Nothing { SIGN_OF_LIFE } else { SIGN_OF_LIFE + STALL_LIMIT }
     }
 }
 
