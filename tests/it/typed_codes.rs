@@ -178,6 +178,9 @@ async fn commands_beyond_the_channels_of_the_connection_wait_for_a_place() {
         })
     });
     let more: Vec<_> = more.collect();
+    // One that may not wait for long has looked for a place, on this connection or a further one.
+    let short = scene.call("ssh_execute", json!({"command": "true", "timeout_secs": 2})).await;
+    assert_eq!(short.code(), "busy", "{}", short.text);
     let listed = || async { scene.call("ssh_list_commands", json!({})).await.success()["count"].clone() };
     eventually("all are there", async || listed().await == 5).await;
     std::fs::write(&go, "").unwrap();
