@@ -182,7 +182,7 @@ async fn commands_beyond_the_channels_of_the_connection_wait_for_a_place() {
     let short = scene.call("ssh_execute", json!({"command": "true", "timeout_secs": 2})).await;
     assert_eq!(short.code(), "busy", "{}", short.text);
     let listed = || async { scene.call("ssh_list_commands", json!({})).await.success()["count"].clone() };
-    eventually("all are there", async || listed().await == 5).await;
+    eventually("all are there", async || listed().await == 6).await;
     std::fs::write(&go, "").unwrap();
     for waiting in more {
         assert_eq!(bounded("a command that waited", waiting).await.unwrap()["stdout"], "done\n");
