@@ -21,8 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::hosts::{HOSTS_PER_PAGE, HostPage, HostRow, HostView};
 pub use self::plan::ResolvedRow;
 pub use self::types::{
-    ApprovedKey, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView,
-    ConnectRequest, Connected, Disconnected, Health, OutputRequest, Until, Waiter,
+    ApprovedKey, Asking, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest,
+    CommandView, ConnectRequest, Connected, Disconnected, Health, OutputRequest, TypedAnswer, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;

@@ -98,7 +98,6 @@ impl App {
         let (connection, retries) = client::connect(&spec, deadline).await;
         // It stands in the file now; whoever connects again finds it there, or asks anew.
         spec.approved_key = None;
-        spec.credentials.forget_answers();
         let connection = connection.map_err(|error| Error::Client(Arc::new(error), retries))?;
         let choices = Choices {
             name: request.name,
@@ -122,8 +121,8 @@ impl App {
         timeout: Duration,
     ) -> Result<ConnectSpec, Error> {
         let mut hops = Vec::with_capacity(plan.hops.len());
-        for hop in &plan.hops {
-            hops.push(self.spec_of(hop, request, Role::Hop, timeout).await?);
+        for (index, hop) in plan.hops.iter().enumerate() {
+            hops.push(self.spec_of(hop, request, Role::Hop(index + 1), timeout).await?);
         }
         let first = self.first_route(plan.hops.first().unwrap_or(&plan.end));
         let route = match hops.first_mut() {
@@ -258,8 +257,8 @@ struct About {
 /// Which part a host has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// A jump host.
-    Hop,
+    /// A jump host, by its place on the way from 1.
+    Hop(usize),
     /// The host that is meant.
     End,
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    App, ConnectRequest,
+    App, Asking, ConnectRequest, TypedAnswer,
     connect::Role,
     plan::{Step, said},
 };
-use crate::secret::named::SecretError;
+use crate::secret::named::{JumpUse, SecretError};
 use crate::ssh::{
     Error,
     client::{
         Credentials, KeyFile,
-        login::{AgentUse, Asked, Given, Identity, LoginPlan, Method},
+        login::{AgentUse, Given, Identity, LoginPlan, Method},
     },
     ssh_config::{KeyPath, PubkeyAuthentication, Resolved},
 };
@@ -33,8 +33,8 @@ impl App {
             }
             self.settings.secrets.live.watch(password).map_err(SecretError::from)?;
         }
-        for answered in &request.answers {
-            self.settings.secrets.live.watch(&answered.answer).map_err(SecretError::from)?;
+        for typed in &request.answers {
+            self.settings.secrets.live.watch(&typed.answered.answer).map_err(SecretError::from)?;
         }
         match (&request.passphrase_ref, &request.key_path) {
             (Some(_), None) => Err(Error::PassphraseWithoutKey),
@@ -55,15 +55,22 @@ impl App {
     /// A password goes first, else the key file that is named and no other; then what the configuration says.
     async fn login_plan(&self, request: &ConnectRequest, step: &Step, role: Role) -> Result<LoginPlan, Error> {
         let mut plan = self.configured_login(step);
-        plan.answers = request.answers.clone();
-        if role == Role::Hop {
-            // A passphrase is for its file. What a server asks is answered to the server that asked.
-            plan.answers.retain(|answered| matches!(answered.asked, Asked::Passphrase(_)));
+        let hop = match role {
+            Role::Hop(at) => Some(at),
+            Role::End => None,
+        };
+        let asking = Asking { target: step.target.clone(), hop };
+        // A passphrase is for its file. What a server asks is answered to the server that asked.
+        let is_for_it = |typed: &&TypedAnswer| typed.to.as_ref().is_none_or(|to| *to == asking);
+        plan.answers = request.answers.iter().filter(is_for_it).map(|typed| typed.answered.clone()).collect();
+        let (ssh, secrets, target) = (&self.settings.ssh, &self.settings.secrets, &step.target);
+        if hop.is_some() {
+            plan.password = secrets.for_jump(JumpUse::Password, &target.host, target.port).await?;
+            plan.totp = secrets.for_jump(JumpUse::Totp, &target.host, target.port).await?;
             return Ok(plan);
         }
-        let (ssh, target) = (&self.settings.ssh, &step.target);
         let named = async |name: &Option<String>| match name {
-            Some(name) => self.settings.secrets.get(name, &target.host, target.port).await.map(Some),
+            Some(name) => secrets.get(name, &target.host, target.port).await.map(Some),
             None => Ok(None),
         };
         plan.password = match &request.password {

@@ -56,7 +56,7 @@ pub struct ConnectRequest {
     /// Host key that a person approved. Never from a tool's parameters.
     pub approved_key: Option<ApprovedKey>,
     /// What a person typed when this was tried before. Never from a tool's parameters.
-    pub answers: Vec<Answered>,
+    pub answers: Vec<TypedAnswer>,
     /// A session to reuse if it is alive and its target matches.
     pub session_id: Option<String>,
 }
@@ -68,6 +68,24 @@ pub struct ApprovedKey {
     pub of: Target,
     /// SHA-256 fingerprint.
     pub fingerprint: String,
+}
+
+/// What a person typed, and for whom.
+#[derive(Clone, Debug)]
+pub struct TypedAnswer {
+    /// The server that asked, which alone is sent it; none for a passphrase, which is sent to nobody.
+    pub to: Option<Asking>,
+    /// What was asked and answered.
+    pub answered: Answered,
+}
+
+/// A server that asks. The same target may stand on the way twice: what it is called depends on where one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// Who is to be logged in where.
+    pub target: Target,
+    /// Its place on the way, from 1, where it is a jump host.
+    pub hop: Option<usize>,
 }
 
 /// What `connect` did.

@@ -3,10 +3,12 @@
 use super::{Environment, error::ConfigError, file::SecretEntry, layers::Layers};
 use crate::secret::{
     Secret,
-    named::{HostPattern, MAX_NAME_CHARS, MAX_SECRETS, NamedSecret, SecretCommand, SecretSource, Secrets, is_name},
+    named::{
+        HostPattern, JumpUse, MAX_NAME_CHARS, MAX_SECRETS, NamedSecret, SecretCommand, SecretSource, Secrets, is_name,
+    },
 };
 
-const KEYS: &str = "env, file, command, hosts";
+const KEYS: &str = "env, file, command, hosts, jump";
 
 /// Every secret of the file. Nothing but the environment is read yet.
 pub(super) fn read(layers: &mut Layers<'_>) -> Secrets {
@@ -38,7 +40,7 @@ fn parse(entry: &SecretEntry, environment: &Environment) -> Result<NamedSecret, 
     if !is_name(&entry.name) {
         return Err(format!("the name of a secret is 1 to {MAX_NAME_CHARS} letters, digits, `.`, `_` or `-`"));
     }
-    let (mut sources, mut hosts) = (Vec::new(), None);
+    let (mut sources, mut hosts, mut jump) = (Vec::new(), None, None);
     for (key, texts) in &entry.keys {
         let wrong = |what: &str| format!("`{key}` of the secret `{name}` is not {what}");
         let one = || texts.as_deref().and_then(|texts| if let [one] = texts { Some(one) } else { None });
@@ -54,14 +56,24 @@ fn parse(entry: &SecretEntry, environment: &Environment) -> Result<NamedSecret, 
                         .ok_or_else(|| wrong("a list of hosts: `host`, `host:port`, `*.suffix` or `[v6]:port`"))?,
                 )
             }
+            "jump" => {
+                jump = Some(match one().map(String::as_str) {
+                    Some("password") => JumpUse::Password,
+                    Some("totp") => JumpUse::Totp,
+                    _ => return Err(wrong("`password` or `totp`")),
+                });
+            }
             other => {
                 let other = other.escape_debug();
                 return Err(format!("unknown key `{other}` in the secret `{name}`; the keys are {KEYS}"));
             }
         }
     }
+    if jump.is_some() && hosts.is_none() {
+        return Err(format!("the secret `{name}` has `jump` and needs `hosts`: every jump host would be given it"));
+    }
     match <[_; 1]>::try_from(sources) {
-        Ok([source]) => Ok(NamedSecret { source, hosts }),
+        Ok([source]) => Ok(NamedSecret { source, hosts, jump }),
         Err(_) => Err(format!("the secret `{name}` needs exactly one of env, file and command")),
     }
 }

@@ -162,6 +162,15 @@ impl Asker {
         }
     }
 
+    /// What the last question of the call carried, whichever that was ([`Question::carried`]).
+    #[must_use]
+    pub fn carried(&self) -> Option<Secret> {
+        match &self.0 {
+            Way::ByReturn { given, .. } => given.carried(),
+            Way::Nobody | Way::InMidCall(_) => None,
+        }
+    }
+
     async fn ask(&self, question: Question, within: Duration) -> Result<ElicitResult, NoConsent> {
         match &self.0 {
             Way::Nobody => Err(NoConsent::CannotAsk),

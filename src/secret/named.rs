@@ -27,6 +27,17 @@ pub struct NamedSecret {
     pub source: SecretSource,
     /// Hosts that may be sent it; any where there is no list.
     pub hosts: Option<Vec<HostPattern>>,
+    /// What jump hosts among them are given it as, without that a caller names it.
+    pub jump: Option<JumpUse>,
+}
+
+/// What a jump host is given a secret as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JumpUse {
+    /// The password.
+    Password,
+    /// What makes its one-time codes.
+    Totp,
 }
 
 /// All configured secrets, and the watch over those in use.
@@ -80,6 +91,24 @@ impl Secrets {
         let text = text.map_err(|why| SecretError::Unavailable { name: name.into(), why })?;
         self.live.watch(&text)?;
         Ok(text)
+    }
+}
+
+impl Secrets {
+    /// Reads the secret that the user meant for this jump host; none where there is none. The first by name counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Secrets::get`].
+    pub async fn for_jump(&self, wanted: JumpUse, host: &str, port: u16) -> Result<Option<Secret>, SecretError> {
+        let is_for = |secret: &NamedSecret| {
+            let hosts = secret.hosts.iter().flatten();
+            secret.jump == Some(wanted) && hosts.into_iter().any(|pattern| pattern.matches(host, port))
+        };
+        match self.named.iter().find(|(_, secret)| is_for(secret)) {
+            Some((name, _)) => self.get(name, host, port).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

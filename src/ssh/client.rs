@@ -177,11 +177,28 @@ pub struct Connection {
     pub(crate) peer: Option<SocketAddr>,
     /// The server is on the machine of this process, or may be.
     pub(crate) on_this_machine: bool,
+    /// What a person had to type.
+    pub(crate) typed: Typed,
     /// Cuts the socket, so that russh's own task ends even when the peer is silent.
     cut: CancellationToken,
     _cut: DropGuard,
     /// The last to go: the stream leads through it.
     _under: Under,
+}
+
+/// How long a local program may take nothing of what a forward sends it, where its connection carries other work too:
+/// meanwhile all of that stands still.
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Who asked for what a person typed when a connection was opened. One like it cannot be opened without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// Nobody.
+    Nothing,
+    /// A jump host. As long as its connection is there, a further one can be opened through it.
+    OnTheWay,
+    /// The server itself.
+    AtTheEnd,
 }
 
 /// What is known of a connection from its handshake.
@@ -239,7 +256,9 @@ pub(crate) async fn connect_to(
     reach: Reach,
     deadline: Instant,
 ) -> (Result<Connection, ClientError>, u32) {
-    retry::until(&spec.target, deadline, spec.retry, || attempt(spec, reach, deadline)).await
+    let (connection, retries) =
+        retry::until(&spec.target, deadline, spec.retry, || attempt(spec, reach, deadline)).await;
+    (connection.map_err(|error| error.on_the_way(spec.route.hops())), retries)
 }
 
 /// One login. It may take several connections.
@@ -247,7 +266,10 @@ async fn attempt(spec: &ConnectSpec, reach: Reach, deadline: Instant) -> Result<
     let mut progress = login::Progress::new(&spec.credentials);
     loop {
         match connect_once(spec, reach, deadline, &mut progress).await {
-            Ok(Some(connection)) => return Ok(connection),
+            Ok(Some(connection)) => {
+                spec.credentials.forget_answers();
+                return Ok(connection);
+            }
             Ok(None) => {}
             Err(error) => return Err(progress.judge(error, &spec.target)),
         }
@@ -290,7 +312,8 @@ async fn connect_once(
     let login::Outcome::In(auth_method) = outcome else { return Ok(None) };
     let mut facts = link.facts(auth_method).ok_or(ClientError::Protocol("no host key was shown".into()))?;
     facts.warnings.extend(notices);
-    Ok(Some(Connection { handle, link, agent, facts, peer, on_this_machine, cut, _cut: guard, _under: under }))
+    let typed = if progress.typed { Typed::AtTheEnd } else { under.typed() };
+    Ok(Some(Connection { handle, link, agent, facts, peer, on_this_machine, typed, cut, _cut: guard, _under: under }))
 }
 
 impl Connection {
@@ -311,9 +334,13 @@ impl Connection {
             .await
     }
 
-    /// Whether the server answers within `bound`.
+    /// Whether the server answers within `bound`; later where a forward may hold up the answer.
     pub async fn answers(&self, bound: Duration) -> bool {
-        tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok()) && !self.is_closed()
+        let shared = self.typed != Typed::Nothing;
+        let (bound, heard) = (if shared { bound + STALL_LIMIT } else { bound }, self.link.heard());
+        let answered = tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok());
+        // It may stand behind all that a slow program has not read yet, and a person would have to log in again.
+        (answered || shared && self.link.heard() != heard) && !self.is_closed()
     }
 
     /// Whether the connection has ended.

@@ -1,21 +1,14 @@
 //! The core's error: what failed, on what, with its code, hint and retryability.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod asking;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+pub use self::asking::ToAnswer;
 use super::{
-    client::{
-        ClientError, KeyFileError, Target,
-        host_key::{HostKeyError, UnknownKey, Unrecorded},
-        login::NeedsAnswers,
-        route::TooManyHops,
-    },
+    client::{ClientError, Target, route::TooManyHops},
     forward::policy::Denied,
     ids::{CommandId, SessionId},
     quota::Full,
@@ -81,6 +74,8 @@ pub enum Error {
     Client(Arc<ClientError>, u32),
     #[error("{target} refused to start the command: {why}")]
     ChannelRefused { target: Target, why: String },
+    #[error("the connection to {target} was lost, and only the user can log in again: {needed}")]
+    NeedsUser { target: Target, needed: Arc<ClientError> },
     #[error("the command did not start on {target}: the connection was lost ({cause})")]
     ConnectionLost { target: Target, cause: String },
     #[error("the connection to {target} was lost while the command ran ({cause})")]
@@ -136,47 +131,6 @@ impl From<SshConfigError> for Error {
     }
 }
 
-impl Error {
-    /// The host key that a person has to approve before the host can be reached: whose it is, at which hop where it
-    /// is a jump host's, and the key.
-    #[must_use]
-    pub fn key_to_approve(&self) -> Option<(&Target, Option<usize>, &UnknownKey)> {
-        let Error::Client(error, _) = self else { return None };
-        let hop = error.hop();
-        let error = match &**error {
-            ClientError::AtHop { source, .. } => source,
-            other => other,
-        };
-        let ClientError::HostKey { target, source } = error else { return None };
-        match &**source {
-            HostKeyError::Unknown(key) if key.why == Unrecorded::Unasked => Some((target, hop, key)),
-            _ => None,
-        }
-    }
-}
-
-/// What a person can be asked, so that a login goes on.
-#[derive(Clone, Copy, Debug)]
-pub enum ToAnswer<'a> {
-    /// What the server asks.
-    Prompts(&'a NeedsAnswers),
-    /// The passphrase of this key file.
-    Passphrase(&'a Path),
-}
-
-impl Error {
-    /// What a person has to answer before the login can go on.
-    #[must_use]
-    pub fn to_answer(&self) -> Option<ToAnswer<'_>> {
-        let Error::Client(error, _) = self else { return None };
-        match &**error {
-            ClientError::NeedsAnswers(needed) => Some(ToAnswer::Prompts(needed)),
-            ClientError::Key(KeyFileError::Encrypted { path }) => Some(ToAnswer::Passphrase(path)),
-            _ => None,
-        }
-    }
-}
-
 impl Explain for Error {
     fn code(&self) -> Code {
         match self {
@@ -203,6 +157,7 @@ impl Explain for Error {
             Error::Full(full) => full.code(),
             Error::ForwardTargetDenied { .. } => Code::ForwardTargetDenied,
             Error::Client(error, _) => error.code(),
+            Error::NeedsUser { .. } => Code::AuthFailed,
             Error::ChannelRefused { .. } => Code::ChannelRefused,
             Error::NoPlace { .. } => Code::Busy,
             Error::ConnectionLost { .. } => Code::ConnectionLost,
@@ -253,6 +208,11 @@ impl Explain for Error {
             },
             Error::ChannelRefused { .. } => "The server allows no commands on this login. Ask the user.".into(),
             Error::NoPlace { .. } => "Wait for running commands to end, then repeat this call.".into(),
+            Error::NeedsUser { .. } => {
+                "Nothing was run. Call ssh_connect again with the same arguments, and with this session_id if you like: \
+                 the user is asked there, and you get a new session_id."
+                    .into()
+            }
             Error::ConnectionLost { .. } => {
                 "Nothing was run. Repeat the command; if its session is closed, open one with ssh_connect first.".into()
             }
@@ -298,6 +258,11 @@ impl Explain for Error {
             Error::NameInUse { session_id, .. } => details.text("session_id", session_id),
             Error::Secret(error) => error.details(),
             Error::Client(error, retries) => error.details().number("retry_attempts", *retries),
+            Error::NeedsUser { target, needed } => {
+                let asked = needed.needed_answers().map(|(needed, _)| needed.prompts()).unwrap_or_default();
+                let details = target_details(details, target).text("why", "needs_answers");
+                details.with("prompts", Detail::Texts(asked))
+            }
             Error::OutcomeUnknown { target, .. }
             | Error::ConnectionLost { target, .. }
             | Error::ChannelRefused { target, .. }

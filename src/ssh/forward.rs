@@ -1,7 +1,8 @@
 //! Local port forwards: a listener on 127.0.0.1 that leads through the session.
 //!
 //! A forward has connections of its own. A slow local reader freezes the whole SSH connection it
-//! is on, since russh gives window credit on receipt; so it must not share one with commands.
+//! is on, since russh gives window credit on receipt; so it must not share one with commands. Only where
+//! a person would have to type a code for another login it does, and a reader that stands still is cut off.
 
 mod carry;
 mod line;
@@ -60,6 +61,8 @@ pub struct ForwardInfo {
     pub remote_port: u16,
     /// Whether it still listens.
     pub active: bool,
+    /// Whether its connection carries other things too, so that a slow reader holds them up.
+    pub is_shared: bool,
 }
 
 /// What to forward.
@@ -105,6 +108,7 @@ pub struct Forward {
     owner: Owner,
     spec: ForwardSpec,
     local: SocketAddr,
+    is_shared: bool,
     ended: OnceLock<Instant>,
 }
 
@@ -122,17 +126,19 @@ impl Forward {
     ) -> Result<Arc<Self>, Error> {
         let listener = listen(spec.local_port).await?;
         let local = listener.local_addr().map_err(|error| Error::Internal(error.to_string()))?;
-        let connection = session.connections.dial(deadline).await?;
+        let carrier = session.connections.carrier(deadline).await?;
+        let is_shared = carrier.is_shared();
         let forward = Arc::new(Self {
             id: ForwardId::random(),
             session_id: session.id,
             owner: session.owner.clone(),
             spec,
             local,
+            is_shared,
             ended: OnceLock::new(),
         });
         let span = tracing::info_span!("forward", id = %forward.id, session = %session.id);
-        let lines = Arc::new(Lines::new(connection, session.clone()));
+        let lines = Arc::new(Lines::new(carrier, session.clone()));
         session.tasks.spawn(forward.clone().serve(listener, lines, held).instrument(span));
         Ok(forward)
     }
@@ -145,7 +151,9 @@ impl Forward {
         // Port and place are free again before the record says that the forward has ended.
         drop((listener, held));
         let _ = self.ended.set(Instant::now());
-        lines.last().await.connection.disconnect(GOODBYE_TIMEOUT).await;
+        if let Some(own) = lines.last().await.connection.own() {
+            own.disconnect(GOODBYE_TIMEOUT).await;
+        }
     }
 
     async fn accept_all(&self, listener: &TcpListener, lines: &Arc<Lines>) {
@@ -183,6 +191,7 @@ impl Forward {
             remote_host: self.spec.remote_host.clone(),
             remote_port: self.spec.remote_port,
             active: self.is_active(),
+            is_shared: self.is_shared,
         }
     }
 

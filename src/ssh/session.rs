@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub use self::end::EndReason;
 use self::stop::{GRACE, SHORT_GRACE, Stopper};
 pub(crate) use self::{
-    connections::{Connections, Opened, Place},
+    connections::{Carrier, Connections, Opened, Place},
     counter::{Counted, Counter},
     stop::STOP_TIMEOUT,
 };

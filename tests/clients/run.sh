@@ -59,6 +59,18 @@ CONFIG
     listening "$ssh_port" "$dir/sshd.log"
 }
 
+# Starts a host that asks for a password and a one-time code; tells them in a file.
+start_one_time_code() {
+    "$programs/examples/one_time_code" >"$dir/one_time_code.json" 2>"$dir/one_time_code.log" &
+    started+=($!)
+    for _ in {1..200}; do
+        [[ -s $dir/one_time_code.json ]] && return
+        sleep 0.05
+    done
+    cat "$dir/one_time_code.log" >&2
+    return 1
+}
+
 # Prints the Python of a virtual environment with the SDK; nothing where there is none to be had.
 python_with_sdk() {
     local venv=$target/python
@@ -93,11 +105,13 @@ user=$(ssh_user)
 ssh_port=$(free_port)
 mcp_port=$(free_port)
 start_sshd
+start_one_time_code
 # Keys are read from allowed directories only.
 start_http "$programs/ssh-mcp" "$mcp_port" SSH_KEY_ROOTS="$dir"
 
 address="$user@127.0.0.1:$ssh_port"
 common=(--address "$address" --key "$dir/client_key" --stdio "$programs/ssh-mcp-stdio" --url "http://127.0.0.1:$mcp_port")
+code=(--code "$dir/one_time_code.json")
 # The scenario of the elicitation starts servers of its own, with this setting.
 ask=()
 if [[ $("$programs/ssh-mcp" --help) == *SSH_HOST_KEY_POLICY* ]]; then
@@ -107,10 +121,10 @@ fi
 declare -A clients
 client all-tools node "$typescript/all-tools.mjs" --address "$address" --key "$dir/client_key" \
     --command "$programs/ssh-mcp-stdio" --url "http://127.0.0.1:$mcp_port"
-client sdk1 node "$typescript/scenarios.mjs" --sdk 1 "${common[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
-client sdk2 node "$typescript/scenarios.mjs" --sdk 2 "${common[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
+client sdk1 node "$typescript/scenarios.mjs" --sdk 1 "${common[@]}" "${code[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
+client sdk2 node "$typescript/scenarios.mjs" --sdk 2 "${common[@]}" "${code[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
 if [[ -n $python ]]; then
-    client python "$python" "$here/python/scenarios.py" "${common[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
+    client python "$python" "$here/python/scenarios.py" "${common[@]}" "${code[@]}" --http "$programs/ssh-mcp" "${ask[@]}"
 fi
 (cd "$inspector" && HOME=$dir/home node scenarios.mjs "${common[@]}") >"$dir/inspector.out" 2>"$dir/inspector.err" &
 clients[$!]=inspector

@@ -73,6 +73,7 @@ pub(crate) fn forward() -> ForwardInfo {
         remote_host: "::1".into(),
         remote_port: 3000,
         active: true,
+        is_shared: false,
     }
 }
 

@@ -138,8 +138,6 @@ impl fmt::Debug for Given {
 pub struct Returned {
     /// As [`Question::about`].
     pub about: String,
-    /// As [`Question::carried`].
-    pub carried: Option<Secret>,
     answer: Option<Value>,
 }
 
@@ -158,7 +156,11 @@ impl Returned {
 impl Given {
     pub(super) fn returned(&self, key: &str) -> Option<Returned> {
         let put = self.asked.clone().filter(|put| put.key == key)?;
-        Some(Returned { about: put.about, carried: put.carried, answer: put.answer })
+        Some(Returned { about: put.about, answer: put.answer })
+    }
+
+    pub(super) fn carried(&self) -> Option<Secret> {
+        self.asked.as_ref()?.carried.clone()
     }
 
     pub(super) const fn is_expired(&self) -> bool {

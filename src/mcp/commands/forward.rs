@@ -15,6 +15,10 @@ use crate::{
     },
 };
 
+/// Said where a forward has no connection of its own.
+const SHARED_NOTICE: &str = "The user typed a code to log in, so this forward shares a connection with other work: a local \
+    program that reads slowly slows it all down, and one that reads nothing for 5 s is cut off.";
+
 /// Parameters of `ssh_forward`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ForwardParams {
@@ -56,5 +60,6 @@ pub(super) async fn open(call: Call, params: ForwardParams) -> Result<Reply<Forw
 #[must_use]
 pub fn forward_reply(forward: &ForwardInfo, session: &SessionInfo) -> Reply<ForwardResult> {
     let place = Place::new(session.id, &session.target);
-    Reply::from(ForwardResult { forward: forward.into(), active: forward.active, place })
+    let reply = Reply::from(ForwardResult { forward: forward.into(), active: forward.active, place });
+    reply.notices(forward.is_shared.then(|| SHARED_NOTICE.into()).into_iter().collect())
 }

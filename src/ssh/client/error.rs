@@ -9,7 +9,7 @@ use super::{
     handler::LinkState,
     host_key::HostKeyError,
     key_file::KeyFileError,
-    login::{AuthFailure, NeedsAnswers},
+    login::{AuthFailure, NeedsAnswers, Why},
     route::RouteError,
 };
 use russh::AlgorithmKind;
@@ -118,6 +118,26 @@ impl ClientError {
         }
     }
 
+    /// Notes how many jump hosts there are, for who asks a person: "hop 1 of 2".
+    pub(super) fn on_the_way(mut self, of: usize) -> Self {
+        if let ClientError::AtHop { source, .. } = &mut self
+            && let ClientError::NeedsAnswers(needed) = &mut **source
+        {
+            needed.hops = of;
+        }
+        self
+    }
+
+    /// What a server asks that only a person can answer, and at which hop where it is a jump host.
+    #[must_use]
+    pub fn needed_answers(&self) -> Option<(&NeedsAnswers, Option<usize>)> {
+        match self {
+            ClientError::NeedsAnswers(needed) => Some((needed, None)),
+            ClientError::AtHop { hop, source } => source.needed_answers().map(|(needed, _)| (needed, Some(*hop))),
+            _ => None,
+        }
+    }
+
     /// The jump host that failed, counted from 1; none where it is the server itself.
     #[must_use]
     pub fn hop(&self) -> Option<usize> {
@@ -183,6 +203,11 @@ fn is_ssh_refusal(greeting: &str) -> bool {
 const AGENT_HINT: &str = "Set SSH_AUTH_SOCK in this server's env in the client's configuration (1Password: \
     ~/.1password/agent.sock; macOS: launchctl getenv SSH_AUTH_SOCK), or IdentityAgent in ~/.ssh/config, or give key_path.";
 
+/// No parameter of a call is for a jump host.
+const HOP_ASKS: &str = "Do not guess, and never ask for a code or password itself. The jump host wants what nothing here \
+    gives it: ask the user for a key (agent, IdentityFile), a secret with jump = \"password\" or \"totp\" in this \
+    server's settings, or, for a code, a client that supports elicitation.";
+
 /// EHOSTDOWN, which has no kind of its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const HOST_DOWN: i32 = 112;
@@ -232,7 +257,11 @@ impl Explain for ClientError {
             ClientError::HostKey { source, .. } => return source.hint(),
             ClientError::Key(error) => return error.hint(),
             ClientError::Route { source, .. } => return source.hint(),
-            ClientError::AtHop { source, .. } => return source.hint(),
+            ClientError::AtHop { source, .. } => match &**source {
+                ClientError::NeedsAnswers(_) => HOP_ASKS.into(),
+                ClientError::AuthFailed(failure) if failure.why == Why::PasswordWanted => HOP_ASKS.into(),
+                source => return source.hint(),
+            },
             ClientError::Resolve { .. } => "Check the host name with the user; an IP address works too.".into(),
             ClientError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 "Nothing listens there: check host and port, and that sshd runs.".into()

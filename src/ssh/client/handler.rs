@@ -2,7 +2,10 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use russh::{
@@ -27,6 +30,8 @@ use crate::config::Compression;
 pub(super) struct LinkState {
     /// Fires when the connection has ended.
     pub(super) closed: CancellationToken,
+    /// How often something came from the server.
+    heard: AtomicU64,
     learnt: Mutex<Learnt>,
 }
 
@@ -50,6 +55,16 @@ const MAX_BANNERS: usize = 4;
 impl LinkState {
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something came from the server.
+    pub(super) fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something came.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_greeting(&self, bytes: &[u8]) {

@@ -21,7 +21,8 @@ mod worked;
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -43,12 +44,14 @@ use crate::secret::Secret;
 #[derive(Clone)]
 pub struct Credentials {
     prepared: Arc<Prepared>,
-    /// What a person typed for this one login.
-    answers: Vec<Answered>,
+    /// What a person typed for this one login; every copy forgets it at once.
+    answers: Arc<Mutex<Vec<Answered>>>,
 }
 
 struct Prepared {
     plan: LoginPlan,
+    /// Key files that a person typed the passphrase of.
+    unlocked: Vec<PathBuf>,
     loaded: Loaded,
     totp: Option<Totp>,
     /// The step of the last code that was sent: hosts take each code once.
@@ -76,21 +79,32 @@ impl LoginPlan {
         if nothing_else && matches!(self.agent, AgentUse::OfEnvironment(_)) && !agent::is_named(&self.agent) {
             return Err(agent::missing());
         }
-        let prepared = Prepared { plan: self, loaded, totp, last_step: AtomicU64::new(0) };
-        Ok(Credentials { prepared: Arc::new(prepared), answers })
+        let unlocked = answers.iter().filter_map(|answered| match &answered.asked {
+            Asked::Passphrase(path) => Some(path.clone()),
+            Asked::Prompt { .. } => None,
+        });
+        let unlocked = unlocked.collect();
+        let prepared = Prepared { plan: self, unlocked, loaded, totp, last_step: AtomicU64::new(0) };
+        Ok(Credentials { prepared: Arc::new(prepared), answers: Arc::new(Mutex::new(answers)) })
     }
 }
 
 impl Credentials {
     /// Forgets what a person typed: a code is good for one login.
-    pub(crate) fn forget_answers(&mut self) {
-        self.answers.clear();
+    pub(super) fn forget_answers(&self) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Whether both would log in alike: with the same keys by their files, the same agent and the same secrets.
+    /// Whether both would log in alike: with the same keys by their files, the same agent and the same secrets. A code
+    /// that a person typed makes no difference: it proves who they are once, and is no longer there.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let asked = |credentials: &Self| credentials.answers.iter().map(|a| a.asked.clone()).collect::<Vec<_>>();
-        self.prepared.plan.is_same(&other.prepared.plan) && asked(self) == asked(other)
+        let (ours, theirs) = (&self.prepared, &other.prepared);
+        ours.plan.is_same(&theirs.plan) && ours.unlocked == theirs.unlocked
+    }
+
+    /// What a person typed for this one login, in order.
+    fn answers(&self) -> Vec<Answered> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn password(&self) -> Option<&Secret> {

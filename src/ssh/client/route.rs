@@ -26,7 +26,7 @@ pub use self::{
     jump::{JumpPool, Jumps, MAX_HOPS, TooManyHops},
 };
 use self::{command::Running, jump::Lease};
-use super::{ClientError, ConnectSpec, Target};
+use super::{ClientError, ConnectSpec, Target, Typed};
 pub use crate::config::{ProxyKind, ProxyServer};
 
 /// How the server is reached.
@@ -165,12 +165,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// What the stream needs as long as it is used, and that ends with it.
 pub(super) enum Under {
     Nothing,
-    #[expect(dead_code, reason = "held, not read")]
     Jump(Lease),
     Command(Box<Running>),
 }
 
 impl Under {
+    /// What a person had to type for it.
+    pub(super) fn typed(&self) -> Typed {
+        match self {
+            Under::Jump(lease) if lease.was_typed() => Typed::OnTheWay,
+            _ => Typed::Nothing,
+        }
+    }
+
     /// The failure of the handshake as what it is.
     pub(super) async fn explain(&mut self, target: &Target, error: ClientError) -> ClientError {
         match self {

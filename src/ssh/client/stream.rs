@@ -48,6 +48,9 @@ impl LinkStream {
         self.ahead.clear();
         self.taken = 0;
         ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead))?;
+        if !self.ahead.is_empty() {
+            self.link.hear();
+        }
         self.greet();
         self.acknowledge_at_once();
         Poll::Ready(Ok(()))

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::line::Line;
-use crate::ssh::client::Channel;
+use crate::ssh::client::{Channel, STALL_LIMIT};
 
 /// Room for what is read from the local socket at once; more gained nothing on loopback.
 const READ_ROOM: usize = 64 << 10;
@@ -28,6 +28,8 @@ const LEAST_ROOM: usize = 16 << 10;
 const GATHER: usize = 256 << 10;
 /// The same in packets.
 const GATHER_PARTS: usize = 16;
+/// What the system keeps for the local end of a shared connection, in bytes. It takes more once a third of this is free.
+const SEND_BUFFER: usize = 128 << 10;
 /// After this long without taking anything the local end counts as stalled.
 const STALL: Duration = Duration::from_millis(500);
 /// How long the server may go on after the local end is gone, until the channel is closed from here.
@@ -47,6 +49,12 @@ pub(super) enum Carried {
 /// Carries one connection until both directions have ended; each side's end of stream is passed on by itself.
 pub(super) async fn carry(mut local: TcpStream, channel: Channel, line: &Line) -> Carried {
     let (mut read, write) = channel.split();
+    // So that a slow program that does read is not taken for one that does not.
+    if line.connection.is_shared()
+        && let Err(error) = socket2::SockRef::from(&local).set_send_buffer_size(SEND_BUFFER)
+    {
+        tracing::debug!(%error, "cannot set the send buffer");
+    }
     let mut told_end = false;
     let (from_local, to_local) = local.split();
     let ended = tokio::select! {
@@ -54,7 +62,11 @@ pub(super) async fn carry(mut local: TcpStream, channel: Channel, line: &Line) -
         error = send(from_local, &write, &mut told_end) => Err(error),
     };
     let Err(error) = ended else { return Carried::ByServer };
-    tracing::debug!(%error, "the local end of a forwarded connection is gone");
+    if error.kind() == io::ErrorKind::TimedOut {
+        tracing::warn!("a forwarded connection was closed: its program did not read, and held up the session");
+    } else {
+        tracing::debug!(%error, "the local end of a forwarded connection is gone");
+    }
     drop(local);
     // A target that sees the end of its input usually ends too.
     if !told_end {
@@ -88,17 +100,23 @@ async fn receive(read: &mut ChannelReadHalf, mut to_local: WriteHalf<'_>, line: 
     }
 }
 
-/// Writes it all. An end that takes nothing holds up what else is on the line, which is then spared more.
+/// Writes it all. An end that takes nothing holds up what else is on the line: those that come later are spared that,
+/// and where the line is shared with commands too, the end is given up.
 async fn write(to_local: &mut WriteHalf<'_>, gathered: &mut Gathered, line: &Line) -> io::Result<()> {
-    let mut writing = pin!(to_local.write_all_buf(gathered));
-    if let Some(written) = writing.as_mut().now_or_never() {
-        return written;
+    while gathered.has_remaining() {
+        let mut writing = pin!(to_local.write_buf(gathered));
+        if let Some(written) = writing.as_mut().now_or_never() {
+            written?;
+        } else if line.connection.is_shared() {
+            timeout(STALL_LIMIT, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        } else if let Ok(written) = timeout(STALL, &mut writing).await {
+            written?;
+        } else {
+            let _held_up = line.hold_up();
+            writing.await?;
+        }
     }
-    if let Ok(written) = timeout(STALL, &mut writing).await {
-        return written;
-    }
-    let _held_up = line.hold_up();
-    writing.await
+    Ok(())
 }
 
 /// Takes what has come already, for one write; the first message that is no data is handed back.

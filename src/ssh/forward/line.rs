@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::OPEN_TIMEOUT;
-use crate::ssh::{client::Connection, session::Session};
+use crate::ssh::session::{Carrier, Session};
 
 /// Connections that one forward has at a time, as long as the last of what it carries.
 pub(super) const MAX_LINES: usize = 4;
@@ -24,7 +24,7 @@ const MAX_CLOSED_FROM_HERE: usize = 256;
 /// A connection that carries; it lives as long as what it carries.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) connection: Connection,
+    pub(super) connection: Carrier,
     /// Local ends that take nothing at the moment. russh gives window credit on receipt, so that each of them stops
     /// all that the connection carries.
     held_up: watch::Sender<usize>,
@@ -41,7 +41,7 @@ impl Drop for HeldUp<'_> {
 }
 
 impl Line {
-    fn new(connection: Connection) -> Arc<Self> {
+    fn new(connection: Carrier) -> Arc<Self> {
         Arc::new(Self { connection, held_up: watch::Sender::new(0), closed_from_here: AtomicUsize::new(0) })
     }
 
@@ -87,7 +87,7 @@ struct Current {
 }
 
 impl Lines {
-    pub(super) fn new(first: Connection, session: Arc<Session>) -> Self {
+    pub(super) fn new(first: Carrier, session: Arc<Session>) -> Self {
         Self { current: AsyncMutex::new(Current { line: Line::new(first), earlier: Vec::new() }), session }
     }
 
@@ -108,7 +108,7 @@ impl Lines {
             Some(earlier) => earlier,
             // What is held up still carries; beyond the limit that has to do.
             None if !lost && current.earlier.len() + 1 >= MAX_LINES => return Some(current.line.clone()),
-            None => match self.session.connections.dial(Instant::now() + OPEN_TIMEOUT).await {
+            None => match self.session.connections.carrier(Instant::now() + OPEN_TIMEOUT).await {
                 Ok(connection) => Line::new(connection),
                 Err(error) => {
                     tracing::warn!(%error, "forward cannot connect");

@@ -5,7 +5,10 @@
 //! cancel needs no new login. When all places are taken another connection to the same host is opened,
 //! and after [`ConnectSpec::max_connections`] a command waits. When every connection was lost, the next
 //! use opens one: that is the reconnect, and nothing that may have started is ever run again.
+//!
+//! Where a person typed a code at login, one connection is all there is: commands wait for its places, forwards share it.
 
+mod carrier;
 mod pool;
 
 use std::{
@@ -22,11 +25,11 @@ use russh::ChannelOpenFailure;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::pool::Place;
 use self::pool::{Next, Pool, Pooled, Refusal};
+pub(crate) use self::{carrier::Carrier, pool::Place};
 use crate::ssh::{
     Error,
-    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target, route::Reach},
+    client::{self, Channel, ClientError, ConnectSpec, Connection, Environment, Target, Typed, route::Reach},
 };
 
 /// How long a server may take to open a channel before it is asked for a sign of life.
@@ -50,6 +53,8 @@ pub(crate) struct Connections {
     /// Gone once the session is closed, and the credentials with it.
     spec: Mutex<Option<Arc<ConnectSpec>>>,
     pool: Pool,
+    /// What a person typed when the session was opened.
+    typed: Typed,
     /// Whether a lost connection is replaced.
     reconnects: bool,
     /// Commands may use the SSH agent of this machine.
@@ -71,12 +76,15 @@ pub(crate) struct Opened {
 
 impl Connections {
     pub(crate) fn new(spec: ConnectSpec, first: Connection) -> Self {
+        // Nobody is asked for a code in the middle of their work, and a login without one may count as a failed one.
+        let max_connections = if first.typed == Typed::AtTheEnd { 1 } else { spec.max_connections };
         Self {
             target: spec.target.clone(),
             hops: spec.route.targets(),
             reconnects: spec.reconnect,
             lends_agent: spec.forward_agent.is_some(),
-            pool: Pool::new(first, spec.max_connections),
+            typed: first.typed,
+            pool: Pool::new(first, max_connections),
             spec: Mutex::new(Some(Arc::new(spec))),
             refused: Mutex::default(),
             dead: CancellationToken::new(),
@@ -267,7 +275,7 @@ impl Connections {
     async fn dial_into_pool(&self, anew: bool) -> Result<(), Error> {
         let Some(spec) = self.spec() else { return Err(self.lost()) };
         if let Some(refused) = self.refused() {
-            return Err(Error::Client(refused, 0));
+            return Err(self.not_again(refused, 0));
         }
         let peer = if anew { None } else { self.pool.peer() };
         let (dialled, retries) =
@@ -294,16 +302,11 @@ impl Connections {
                     *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
                     self.dead.cancel();
                 }
-                let error = Error::Client(error, retries);
+                let error = self.not_again(error, retries);
                 self.pool.fail(&error);
                 Err(error)
             }
         }
-    }
-
-    /// Opens a connection that shares nothing with others, jump hosts included: its reader may be slow.
-    pub(crate) async fn dial(&self, deadline: Instant) -> Result<Connection, Error> {
-        self.dial_reaching(false, deadline).await
     }
 
     async fn dial_reaching(&self, shared: bool, deadline: Instant) -> Result<Connection, Error> {
@@ -333,6 +336,9 @@ impl Connections {
             if let Ok(Some(channel)) = timeout(STOP_OPEN_TIMEOUT, open_for_stop_on(&place.pooled)).await {
                 return Some((channel, Some(place.opened())));
             }
+        }
+        if self.typed == Typed::AtTheEnd {
+            return None;
         }
         let connection = self.dial_reaching(true, Instant::now() + STOP_OPEN_TIMEOUT).await.ok()?;
         // A session that was closed meanwhile would never close it.

@@ -1,9 +1,9 @@
 """Drives ssh-mcp with the official Python SDK over every transport that it has, and in both eras of the protocol: connect,
-execute, progress, cancel, elicitation, calls at the same time, and a connection that is lost.
+execute, progress, cancel, elicitation, a one-time code, calls at the same time, and a connection that is lost.
 
-    scenarios.py --address USER@HOST:PORT --key FILE --stdio ssh-mcp-stdio --http ssh-mcp --url URL [--ask]
+    scenarios.py --address USER@HOST:PORT --key FILE --stdio ssh-mcp-stdio --http ssh-mcp --url URL --code FILE [--ask]
 
-Prints one JSON object a line: {client, transport, scenario, result, ms, detail}. With --ask the server has the setting
+FILE of --code is what examples/one_time_code prints. Prints one JSON object a line: {client, transport, scenario, result, ms, detail}. With --ask the server has the setting
 SSH_HOST_KEY_POLICY, and is started anew for the scenario that needs it.
 """
 
@@ -41,7 +41,7 @@ WAYS = [
 ]
 
 parser = argparse.ArgumentParser()
-for option in ("address", "key", "stdio", "http", "url"):
+for option in ("address", "key", "stdio", "http", "url", "code"):
     parser.add_argument(f"--{option}", required=True)
 parser.add_argument("--ask", action="store_true")
 options = parser.parse_args()
@@ -308,8 +308,32 @@ async def elicitation(kind, mode):
                 await http.wait()
 
 
+async def one_time_code(kind, mode):
+    """A host asks for a password and a one-time code: the code is the user's, who types a wrong one first."""
+    host = json.loads(Path(options.code).read_text())
+    asked, typed = [], "000000x"
+
+    async def answer(_context, params):
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"answer_1": typed})
+
+    async with opened(kind, mode, answer=answer) as (client, _):
+        to = {"address": host["address"], "password": host["password"], "max_retries": 0}
+        wrong, is_error = await called(client, "ssh_connect", to)
+        assert is_error and wrong["code"] == "auth_failed", wrong
+        typed = host["code"]
+        session = await succeed(client, "ssh_connect", to)
+        assert session["auth_method"] == "keyboard-interactive", session
+        assert len(asked) == 2 and all("> Verification code:" in message for message in asked), asked
+        assert host["code"] not in json.dumps(session), "the answer does not repeat it"
+        await execute(client, session["session_id"])
+        await succeed(client, "ssh_disconnect", {"session_id": session["session_id"]})
+        return f"a wrong one: {wrong['why']}"
+
+
 async def everything(transport, kind, mode):
     await scenario(transport, "elicitation", lambda: elicitation(kind, mode))
+    await scenario(transport, "one-time code", lambda: one_time_code(kind, mode))
     await scenario(transport, "dropped", lambda: dropped(kind, mode))
     told = {}
 

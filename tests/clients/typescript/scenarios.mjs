@@ -1,9 +1,10 @@
 // Drives ssh-mcp with one official TypeScript SDK over every transport that it has, and in both eras of the protocol:
-// connect, execute, progress, cancel, elicitation, calls at the same time, and a connection that is lost.
+// connect, execute, progress, cancel, elicitation, a one-time code, calls at the same time, and a connection that is lost.
 //
-//   node scenarios.mjs --sdk 1|2 --address USER@HOST:PORT --key FILE --stdio ssh-mcp-stdio --http ssh-mcp --url URL [--ask]
+//   node scenarios.mjs --sdk 1|2 --address USER@HOST:PORT --key FILE --stdio ssh-mcp-stdio --http ssh-mcp --url URL
+//     --code FILE [--ask]
 //
-// Prints one JSON object a line: {client, transport, scenario, result, ms, detail}. With --ask the server has the setting
+// FILE of --code is what examples/one_time_code prints. Prints one JSON object a line: {client, transport, scenario, result, ms, detail}. With --ask the server has the setting
 // SSH_HOST_KEY_POLICY, and is started anew for the scenario that needs it.
 
 import assert from "node:assert/strict";
@@ -25,10 +26,11 @@ const { values: options } = parseArgs({
     stdio: { type: "string" },
     http: { type: "string" },
     url: { type: "string" },
+    code: { type: "string" },
     ask: { type: "boolean", default: false },
   },
 });
-assert(options.sdk && options.address && options.key && options.stdio && options.http && options.url, "see the head");
+assert(options.sdk && options.address && options.key && options.stdio && options.http && options.url && options.code, "see the head");
 const sdk = await import(`./sdk${options.sdk}.mjs`);
 
 /** How long anything may take. No scenario needs a tenth of it. */
@@ -273,6 +275,34 @@ async function elicitation(way) {
   }
 }
 
+/** A host asks for a password and a one-time code: the code is the user's, who types a wrong one first. */
+async function oneTimeCode(way) {
+  const { address, password, code } = JSON.parse(readFileSync(options.code, "utf8"));
+  const asked = [];
+  let typed = "000000x";
+  const answer = (params) => {
+    asked.push(params);
+    return { action: "accept", content: { answer_1: typed } };
+  };
+  const client = await connecting(way, server(way), { answer });
+  try {
+    const to = { address, password, max_retries: 0 };
+    const wrong = await called(client, "ssh_connect", to);
+    assert(wrong.isError && wrong.answer.code === "auth_failed", JSON.stringify(wrong.answer));
+    typed = code;
+    const opened = await succeed(client, "ssh_connect", to);
+    assert.equal(opened.auth_method, "keyboard-interactive");
+    assert.equal(asked.length, 2);
+    assert(asked.every(({ message }) => message.includes("> Verification code:")), JSON.stringify(asked));
+    assert(!JSON.stringify(opened).includes(code), "the answer does not repeat it");
+    await execute(client, opened.session_id);
+    await succeed(client, "ssh_disconnect", { session_id: opened.session_id });
+    return `a wrong one: ${wrong.answer.why}`;
+  } finally {
+    await client.close();
+  }
+}
+
 async function everything(way) {
   let client, session_id;
   await scenario(way.transport, "connect", async () => {
@@ -289,6 +319,7 @@ async function everything(way) {
     await scenario(way.transport, "parallel", () => parallel(client, session_id));
   }
   await scenario(way.transport, "elicitation", () => elicitation(way));
+  await scenario(way.transport, "one-time code", () => oneTimeCode(way));
   await scenario(way.transport, "dropped", () => dropped(way));
   if (session_id) {
     await scenario(way.transport, "close", async () => {

@@ -212,6 +212,8 @@ fn wrong_secret_is_refused_with_its_line() {
         ("[secrets.a]\nenv = \"A\"\nhost = [\"h\"]", "unknown key `host`"),
         ("[secrets.a]\nenv = \"A\"\nhosts = []", "hosts"),
         ("[secrets.a]\nenv = \"A\"\nhosts = [\"u@h\"]", "hosts"),
+        ("[secrets.a]\nenv = \"A\"\nhosts = [\"h\"]\njump = \"code\"", "`jump`"),
+        ("[secrets.a]\nenv = \"A\"\njump = \"totp\"", "needs `hosts`"),
         ("[secrets.a]\nenv = 1", "name of a variable"),
         ("[secrets.a]\nfile = \"relative\"", "absolute path"),
         ("[secrets.a]\ncommand = []", "command"),

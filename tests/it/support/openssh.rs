@@ -5,6 +5,7 @@
 
 mod account;
 mod keys;
+pub(crate) mod pam;
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -35,6 +36,8 @@ const ATTEMPTS: usize = 5;
 pub(crate) struct SshdBuilder {
     settings: Vec<String>,
     host_keys: Vec<KeyType>,
+    /// The PAM service that is asked.
+    pam: Option<String>,
     /// A network namespace, and the address there.
     within: Option<(String, Ipv4Addr)>,
 }
@@ -50,6 +53,13 @@ impl SshdBuilder {
     /// Adds a host key; without any, the server has one ed25519 key.
     pub(crate) fn host_key(mut self, kind: KeyType) -> Self {
         self.host_keys.push(kind);
+        self
+    }
+
+    /// Asks PAM, in questions and answers, by this service.
+    pub(crate) fn pam(mut self, service: &str) -> Self {
+        self.settings.extend(["UsePAM yes", "KbdInteractiveAuthentication yes"].map(str::to_owned));
+        self.pam = Some(service.to_owned());
         self
     }
 
@@ -87,6 +97,12 @@ impl SshdBuilder {
             listener: None,
         };
         fs::create_dir(sshd.path("empty")).expect("a directory");
+        if let Some(service) = &sshd.builder.pam {
+            // The name of the program is that of the service, before OpenSSH 9.8.
+            let link = sshd.path(service);
+            std::os::unix::fs::symlink(&sshd.program, &link).expect("a link");
+            sshd.program = link;
+        }
         sshd.authorize(&client_key);
         sshd.make_host_keys();
         sshd.listen(&[0; ATTEMPTS]).await;
@@ -252,10 +268,11 @@ impl Sshd {
 
     fn spawn(&self) -> Child {
         let config = self.path("sshd_config");
-        fs::write(&config, self.config("PerSourcePenalties no")).expect("sshd_config");
+        let service = self.builder.pam.as_ref().map(|name| format!("\nPAMServiceName {name}")).unwrap_or_default();
+        fs::write(&config, self.config(&format!("PerSourcePenalties no{service}"))).expect("sshd_config");
         let test = Command::new(&self.program).arg("-t").arg("-f").arg(&config).output();
         if !test.expect("sshd starts").status.success() {
-            // Before OpenSSH 9.8 there are no penalties for refused logins, nor the option.
+            // Before OpenSSH 9.8 there are no penalties for refused logins, nor the options.
             fs::write(&config, self.config("")).expect("sshd_config");
         }
         let log = OpenOptions::new().append(true).create(true).open(self.path("log")).expect("a log");

@@ -9,6 +9,7 @@ use crate::{
         commands::tool::Call,
         failure::Failure,
     },
+    secret::Secret,
     ssh::client::{Target, host_key::UnknownKey, route::MAX_HOPS},
 };
 
@@ -30,9 +31,10 @@ pub(super) async fn approve(
     call: &Call,
     error: &Error,
     (target, hop, key): (&Target, Option<usize>, &UnknownKey),
-    within: Duration,
+    (carried, within): (Option<Secret>, Duration),
 ) -> Result<ApprovedKey, Failure> {
-    match call.asker.consent(question(target, hop, key), within).await {
+    let question = Question { carried, ..question(target, hop, key) };
+    match call.asker.consent(question, within).await {
         Ok(()) => Ok(ApprovedKey { of: target.clone(), fingerprint: key.offered.clone() }),
         Err(why) => Err(refusal(error, why)),
     }

@@ -9,7 +9,8 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::{ConnectRequest, Error},
+    app::{Asking, Error, TypedAnswer},
+    error::Details,
     mcp::{
         ask::{Form, NoConsent, Question},
         commands::tool::Call,
@@ -17,8 +18,11 @@ use crate::{
     },
     secret::Secret,
     ssh::{
-        client::login::{Answered, Asked, NeedsAnswers},
-        error::ToAnswer,
+        client::{
+            Target,
+            login::{Answered, Asked, NeedsAnswers},
+        },
+        error::{ToAnswer, target_details},
     },
 };
 
@@ -49,60 +53,123 @@ impl From<Word> for Asked {
     }
 }
 
-/// What a person answered before this call was repeated; nothing where it is no repetition.
-pub(super) fn returned(call: &Call) -> Result<Vec<Answered>, NoConsent> {
-    let Some(returned) = call.asker.returned(KEY) else { return Ok(Vec::new()) };
-    let carried: Vec<(Word, String)> = match &returned.carried {
-        Some(carried) => serde_json::from_str(carried.expose()).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let asked: Vec<Word> = serde_json::from_str(&returned.about).map_err(|_| NoConsent::OtherThing)?;
-    let texts = returned.texts(asked.len())?;
-    let earlier = carried.into_iter().map(|(asked, text)| answered(asked.into(), text.into()));
-    let now = asked.into_iter().zip(texts).map(|(asked, answer)| answered(asked.into(), answer));
-    Ok(earlier.chain(now).collect())
+/// [`Asking`] on its way through the client.
+#[derive(Serialize, Deserialize)]
+struct To {
+    host: String,
+    port: u16,
+    username: String,
+    hop: Option<usize>,
 }
 
-fn answered(asked: Asked, answer: Secret) -> Answered {
-    Answered { asked, answer }
+impl From<Asking> for To {
+    fn from(Asking { target: Target { host, port, username }, hop }: Asking) -> Self {
+        Self { host, port, username, hop }
+    }
+}
+
+impl From<To> for Asking {
+    fn from(To { host, port, username, hop }: To) -> Self {
+        Self { target: Target { host, port, username }, hop }
+    }
+}
+
+/// What is carried from question to question.
+#[derive(Default, Serialize, Deserialize)]
+struct Carried {
+    questions: usize,
+    answers: Vec<(Option<To>, Word, String)>,
+}
+
+/// What came of the questions before this call was repeated.
+pub(super) struct Returned {
+    pub(super) answers: Vec<TypedAnswer>,
+    /// How many there were.
+    pub(super) questions: usize,
+}
+
+/// What a person answered before this call was repeated; nothing where it is no repetition.
+pub(super) fn returned(call: &Call) -> Result<Returned, Failure> {
+    let carried = call.asker.carried();
+    let Carried { questions, answers } =
+        carried.and_then(|carried| serde_json::from_str(carried.expose()).ok()).unwrap_or_default();
+    let earlier = answers.into_iter().map(|(to, word, text)| typed(to.map(Into::into), word.into(), text.into()));
+    let mut answers: Vec<_> = earlier.collect();
+    if let Some(returned) = call.asker.returned(KEY) {
+        let (to, words): (Option<To>, Vec<Word>) =
+            serde_json::from_str(&returned.about).map_err(|_| unanswered(NoConsent::OtherThing, None))?;
+        let to: Option<Asking> = to.map(Into::into);
+        let texts = returned.texts(words.len()).map_err(|why| unanswered(why, to.as_ref()))?;
+        answers.extend(words.into_iter().zip(texts).map(|(word, text)| typed(to.clone(), word.into(), text)));
+    }
+    Ok(Returned { answers, questions })
+}
+
+fn typed(to: Option<Asking>, asked: Asked, answer: Secret) -> TypedAnswer {
+    TypedAnswer { to, answered: Answered { asked, answer } }
+}
+
+/// What is put to the person.
+pub(super) struct Put {
+    to: Option<Asking>,
+    asked: Vec<Asked>,
+}
+
+impl Put {
+    pub(super) fn of(wanted: ToAnswer<'_>) -> Self {
+        match wanted {
+            ToAnswer::Prompts { needed, hop } => {
+                Self { to: Some(Asking { target: needed.target.clone(), hop }), asked: needed.asked.clone() }
+            }
+            ToAnswer::Passphrase(path) => Self { to: None, asked: vec![Asked::Passphrase(path.to_path_buf())] },
+        }
+    }
+
+    /// A code is good for one login. Where another server asks now, those that were answered before have had theirs:
+    /// one that has to be logged in to once more asks for a new one.
+    pub(super) fn forget_others(&self, answers: &mut Vec<TypedAnswer>) {
+        if self.to.is_some() {
+            answers.retain(|typed| typed.to.is_none() || typed.to == self.to);
+        }
+    }
 }
 
 /// Asks what `error` says is to be answered.
 pub(super) async fn answers(
     call: &Call,
-    request: &ConnectRequest,
-    (error, wanted): (&Error, ToAnswer<'_>),
-    within: Duration,
-) -> Result<Vec<Answered>, Failure> {
-    let asked = match wanted {
-        ToAnswer::Prompts(needed) => needed.asked.clone(),
-        ToAnswer::Passphrase(path) => vec![Asked::Passphrase(path.to_path_buf())],
-    };
+    address: &str,
+    (error, wanted, put): (&Error, ToAnswer<'_>, Put),
+    (carried, within): (Option<Secret>, Duration),
+) -> Result<Vec<TypedAnswer>, Failure> {
+    let Put { to, asked } = put;
     let words: Vec<Word> = asked.iter().map(Into::into).collect();
     let question = Question {
         key: KEY,
-        about: serde_json::to_string(&words).unwrap_or_default(),
+        about: serde_json::to_string(&(to.clone().map(To::from), words)).unwrap_or_default(),
         message: match wanted {
-            ToAnswer::Prompts(needed) => prompts_message(needed),
-            ToAnswer::Passphrase(path) => passphrase_message(&path.to_string_lossy(), &request.address),
+            ToAnswer::Prompts { needed, hop } => prompts_message(needed, hop, address),
+            ToAnswer::Passphrase(path) => passphrase_message(&path.to_string_lossy(), address),
         },
         form: Form::Texts(titles(&asked)),
-        carried: carried(&request.answers),
+        carried,
     };
     match call.asker.texts(question, within).await {
-        Ok(texts) => Ok(asked.into_iter().zip(texts).map(|(asked, answer)| answered(asked, answer)).collect()),
+        Ok(texts) => Ok(asked.into_iter().zip(texts).map(|(asked, answer)| typed(to.clone(), asked, answer)).collect()),
         Err(why) => Err(refusal(error, why)),
     }
 }
 
-fn carried(answers: &[Answered]) -> Option<Secret> {
-    let pairs: Vec<(Word, &str)> =
-        answers.iter().map(|answered| (Word::from(&answered.asked), answered.answer.expose())).collect();
-    (!pairs.is_empty()).then(|| serde_json::to_string(&pairs).ok().map(Secret::from)).flatten()
+/// What goes with a question, so that it is there when the call is repeated. Encrypted on the way.
+pub(super) fn carried(answers: &[TypedAnswer], questions: usize) -> Option<Secret> {
+    let answer = |TypedAnswer { to, answered }: &TypedAnswer| {
+        (to.clone().map(Into::into), Word::from(&answered.asked), answered.answer.expose().to_owned())
+    };
+    let carried = Carried { questions, answers: answers.iter().map(answer).collect() };
+    serde_json::to_string(&carried).ok().map(Secret::from)
 }
 
 /// The words of the server stand in quotes, on lines that begin with `>`: they are data.
-fn prompts_message(needed: &NeedsAnswers) -> String {
+fn prompts_message(needed: &NeedsAnswers, hop: Option<usize>, address: &str) -> String {
     let target = &needed.target;
     let said = [needed.instructions.clone()].into_iter().chain(needed.asked.iter().map(Asked::text));
     let quoted: Vec<String> = said
@@ -110,11 +177,15 @@ fn prompts_message(needed: &NeedsAnswers) -> String {
         .filter(|line| !line.trim().is_empty())
         .map(|line| format!("> {}", escaped(&line)))
         .collect();
+    let who = match hop {
+        Some(hop) => {
+            format!("The jump host {target} (hop {hop} of {} on the way to {})", needed.hops.max(hop), escaped(address))
+        }
+        None => format!("The SSH server {}, port {},", target.host, target.port),
+    };
     format!(
-        "The SSH server {}, port {}, asks this before {} may log in. Its own words:\n{}\nAnswer only if you want this \
-         login. The answer goes to that server and not through the AI model. Never type a password here.",
-        target.host,
-        target.port,
+        "{who} asks this before {} may log in. Its own words:\n{}\nAnswer only if you want this login. The answer goes \
+         to that server and not through the AI model. Never type a password here.",
         target.username,
         quoted.join("\n")
     )
@@ -144,10 +215,22 @@ pub(super) fn refusal(error: &Error, why: NoConsent) -> Failure {
     failure
 }
 
+/// Where there is no end to the questions.
+pub(super) fn too_many(error: &Error) -> Failure {
+    let mut failure = Failure::from(error.clone());
+    failure.hint = Some("More is asked than is put to a person in one login. Ask the user to look at it.".into());
+    failure.details.put("why", "too_many_prompts");
+    failure
+}
+
 /// Where a repeated call brings no answer: nothing was connected.
-pub(super) fn unanswered(why: NoConsent) -> Failure {
+fn unanswered(why: NoConsent, to: Option<&Asking>) -> Failure {
     let hint = hint(why).unwrap_or("The user has to answer; use a client that shows questions, or totp_ref.");
     let mut failure = Failure::new(crate::error::Code::AuthFailed, "the question of the login was not answered", hint);
+    if let Some(Asking { target, hop }) = to {
+        let details = hop.map_or_else(Details::new, |hop| Details::new().number("hop", hop as u64));
+        failure.details = target_details(details, target);
+    }
     failure.details.put("why", why.as_str());
     failure
 }

@@ -35,6 +35,8 @@ pub(in crate::ssh::client) struct Progress<'a> {
     connections: u32,
     pub(super) tried: Vec<String>,
     pub(super) notes: Vec<String>,
+    /// What a person typed was sent: without them the login cannot be done again.
+    pub(in crate::ssh::client) typed: bool,
     /// Keys that are not offered again: refused, or without a signature.
     spent: HashSet<Vec<u8>>,
     /// The agent was asked, and is not usable; said once.
@@ -56,6 +58,7 @@ impl<'a> Progress<'a> {
             connections: 0,
             tried: Vec::new(),
             notes: credentials.prepared.loaded.notes.clone(),
+            typed: false,
             spent: HashSet::new(),
             agent_trouble: None,
         }

@@ -132,6 +132,8 @@ impl AuthFailure {
 pub struct NeedsAnswers {
     /// Who is to be logged in where.
     pub target: Target,
+    /// Jump hosts on the whole way, where it is one of them that asks.
+    pub hops: usize,
     /// What the server says about its questions; its words, bounded and made harmless.
     pub instructions: String,
     /// The questions, in order. All are [`Asked::Prompt`].
@@ -140,10 +142,14 @@ pub struct NeedsAnswers {
 
 impl NeedsAnswers {
     pub(in crate::ssh::client) fn details(&self) -> Details {
-        let prompts = self.asked.iter().map(Asked::text).collect();
         target_details(Details::new(), &self.target)
             .text("why", "needs_answers")
-            .with("prompts", Detail::Texts(prompts))
+            .with("prompts", Detail::Texts(self.prompts()))
+    }
+
+    /// What is asked, in the words of the server.
+    pub(in crate::ssh) fn prompts(&self) -> Vec<String> {
+        self.asked.iter().map(Asked::text).collect()
     }
 }
 

@@ -95,7 +95,7 @@ impl Login<'_, '_> {
             return Ok(answers);
         }
         let target = self.target.clone();
-        let needed = NeedsAnswers { target, instructions: prompt::shown(&said.join("\n")), asked: open };
+        let needed = NeedsAnswers { target, hops: 0, instructions: prompt::shown(&said.join("\n")), asked: open };
         Err(ClientError::NeedsAnswers(Box::new(needed)))
     }
 
@@ -104,6 +104,7 @@ impl Login<'_, '_> {
         let credentials = self.progress.credentials;
         let wanted = Wanted::of(&asked.prompt, asked.echo);
         if wanted == Wanted::NewPassword {
+            self.said.push(prompt::shown(&asked.prompt));
             return Err(self.failed(Why::PasswordExpired));
         }
         if wanted == Wanted::Password {
@@ -134,13 +135,14 @@ impl Login<'_, '_> {
             return Ok(Some(totp.code(step).to_string()));
         }
         let key = Asked::Prompt { text: prompt::shown(&asked.prompt), echo: asked.echo };
-        let same = |(_, answered): &(usize, &super::Answered)| answered.asked == key;
-        let typed: Vec<usize> = credentials.answers.iter().enumerate().filter(same).map(|(index, _)| index).collect();
+        let (all, same) = (credentials.answers(), |(_, answered): &(usize, &super::Answered)| answered.asked == key);
+        let typed: Vec<usize> = all.iter().enumerate().filter(same).map(|(index, _)| index).collect();
         match typed.iter().find(|index| !sent.used.contains(index)) {
             Some(index) => {
                 sent.used.push(*index);
                 sent.answer = true;
-                Ok(credentials.answers.get(*index).map(|answered| answered.answer.expose().to_owned()))
+                self.progress.typed = true;
+                Ok(all.get(*index).map(|answered| answered.answer.expose().to_owned()))
             }
             // It was answered once: the answer was wrong.
             None if !typed.is_empty() => Err(self.failed(sent.what_is_wrong())),

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    super::{Channel, ClientError, ConnectSpec, Connection, Target, attempt},
+    super::{Channel, ClientError, ConnectSpec, Connection, Target, Typed, attempt},
     Jump, Reach, RouteError, same,
 };
 use crate::ssh::ids::Owner;
@@ -29,6 +29,9 @@ pub const MAX_HOPS: usize = 8;
 const MAX_SHARED: usize = 256;
 /// A connection is closed after this long without use.
 const UNUSED_AFTER: Duration = Duration::from_secs(30);
+/// The same where a person typed a code for it, or for one before it: longer than they may take to answer what the next
+/// host on the way asks, so that no second code is asked of them.
+const UNUSED_AFTER_TYPING: Duration = Duration::from_secs(180);
 /// How long a jump host may take to connect before it is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long that sign may take; then the connection counts as lost.
@@ -98,6 +101,11 @@ impl Lease {
         shared.users.send_modify(|users| *users += 1);
         Self(shared)
     }
+
+    /// Whether a person had to type something, there or before it.
+    pub(super) fn was_typed(&self) -> bool {
+        self.0.was_typed()
+    }
 }
 
 impl Drop for Lease {
@@ -148,7 +156,7 @@ impl JumpPool {
     async fn keep(self: Arc<Self>, slot: Arc<Slot>, shared: Arc<Shared>) {
         loop {
             tokio::select! {
-                () = unused(&shared.users) => {}
+                () = unused(&shared.users, shared.kept_for()) => {}
                 () = shared.connection.closed() => {}
                 () = self.ended.cancelled() => {}
             }
@@ -168,12 +176,12 @@ impl JumpPool {
 }
 
 /// Waits until there has been no user for a while.
-async fn unused(users: &watch::Sender<usize>) {
+async fn unused(users: &watch::Sender<usize>, after: Duration) {
     let mut users = users.subscribe();
     loop {
         // Its sender outlives this wait.
         let _ = users.wait_for(|users| *users == 0).await;
-        if timeout(UNUSED_AFTER, users.wait_for(|users| *users > 0)).await.is_err() {
+        if timeout(after, users.wait_for(|users| *users > 0)).await.is_err() {
             return;
         }
     }
@@ -247,6 +255,17 @@ impl Jump {
 }
 
 impl Shared {
+    fn was_typed(&self) -> bool {
+        self.connection.typed != Typed::Nothing
+    }
+
+    const fn kept_for(&self) -> Duration {
+        match self.connection.typed {
+            Typed::Nothing => UNUSED_AFTER,
+            Typed::OnTheWay | Typed::AtTheEnd => UNUSED_AFTER_TYPING,
+        }
+    }
+
     /// A channel to the target. The caller sets the deadline.
     async fn open(&self, target: &Target) -> Result<Channel, russh::Error> {
         // What asks is no connection of this machine; OpenSSH too says so with these.

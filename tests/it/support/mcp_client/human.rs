@@ -1,6 +1,9 @@
 //! The person at the client, who answers what the server asks.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rmcp::{
     ClientHandler, ErrorData, RoleClient,
@@ -16,6 +19,10 @@ use serde_json::{Value, json};
 pub(crate) enum Does {
     /// Sends the form with this.
     Accept(Value),
+    /// Thinks for so long, and sends the form with this.
+    Thinks(Duration, Value),
+    /// Sends each form with what stands here at its place; then closes them.
+    Each(Vec<Value>),
     Decline,
     Cancel,
     /// Is away for good.
@@ -59,9 +66,21 @@ impl ClientHandler for Human {
         request: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        self.asked.lock().expect("no panic").push(json!(request));
+        let before = {
+            let mut asked = self.asked.lock().expect("no panic");
+            asked.push(json!(request));
+            asked.len() - 1
+        };
         match self.does.clone() {
+            Some(Does::Each(contents)) => Ok(match contents.get(before) {
+                Some(content) => ElicitResult::new(ElicitationAction::Accept).with_content(content.clone()),
+                None => ElicitResult::new(ElicitationAction::Cancel),
+            }),
             Some(Does::Accept(content)) => Ok(ElicitResult::new(ElicitationAction::Accept).with_content(content)),
+            Some(Does::Thinks(time, content)) => {
+                tokio::time::sleep(time).await;
+                Ok(ElicitResult::new(ElicitationAction::Accept).with_content(content))
+            }
             Some(Does::Cancel) => Ok(ElicitResult::new(ElicitationAction::Cancel)),
             Some(Does::Nothing) => std::future::pending().await,
             Some(Does::Decline) | None => Ok(ElicitResult::new(ElicitationAction::Decline)),

@@ -89,6 +89,21 @@ fn make_user(name: &str) -> std::io::Result<Account> {
     Ok(Account { name: name.to_owned(), password: Some(password) })
 }
 
+/// A user with a password whose dates `chage` sets. One test has each of them.
+pub(super) fn aged_user(name: &str, dates: &[&str]) -> Account {
+    let password = Uuid::new_v4().simple().to_string();
+    let lock = File::create(Path::new(STATE).join("lock")).expect("the state of the tests");
+    lock.lock().expect("a lock");
+    if !Command::new("id").arg(name).output().expect("id starts").status.success() {
+        let mut useradd = Command::new("useradd");
+        useradd.args(["--create-home", "--shell", "/bin/bash", "--skel"]).arg(Path::new(STATE).join("skeleton"));
+        succeed(useradd.arg(name), "").expect("a user is made");
+    }
+    succeed(&mut Command::new("chpasswd"), &format!("{name}:{password}\n")).expect("a password is set");
+    succeed(Command::new("chage").args(dates).arg(name), "").expect("the dates are set");
+    Account { name: name.to_owned(), password: Some(password) }
+}
+
 fn succeed(command: &mut Command, input: &str) -> std::io::Result<()> {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
