@@ -88,6 +88,12 @@ impl Actor {
         self.wire.as_ref().ok_or(Gone)
     }
 
+    /// The client, if the program is still that one: what is known of an older one means nothing to its successor.
+    pub(crate) async fn same(&mut self, generation: u64) -> Result<&Wire, Gone> {
+        let wire = self.wire().await?;
+        if wire.generation.number == generation { Ok(wire) } else { Err(Gone) }
+    }
+
     pub(crate) async fn call(&mut self, tool: &str, arguments: Value) -> Result<Answer, Gone> {
         self.wire().await?.call(tool, arguments).await
     }
@@ -167,10 +173,8 @@ impl Actor {
         let Some(id) = record.id.clone() else { return Ok(None) };
         let mut arguments = json!({"command_id": id});
         arguments.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        if self.wire().await?.generation.number != record.scene.generation {
-            return Ok(None);
-        }
-        let answer = self.call("ssh_get_command_output", arguments).await?;
+        let wire = self.same(record.scene.generation).await?;
+        let answer = wire.call("ssh_get_command_output", arguments).await?;
         if answer.is_error {
             let gone = answer.code() == "command_not_found" && self.model().may_be_gone(&record);
             self.model().holds(Rule::OneFinalState, tag, gone, || format!("asked for it: {}", answer.content));
@@ -220,10 +224,8 @@ impl Actor {
         let record = self.model().record(tag);
         let mark = format!("SOAK={tag};");
         for attempt in 0..6 {
-            if self.wire().await?.generation.number != record.scene.generation {
-                return Ok(false);
-            }
-            let listed = self.call("ssh_list_commands", json!({"session_id": record.scene.session})).await?;
+            let wire = self.same(record.scene.generation).await?;
+            let listed = wire.call("ssh_list_commands", json!({"session_id": record.scene.session})).await?;
             let rows = listed.content["commands"].as_array().cloned().unwrap_or_default();
             let row = rows.iter().find(|row| row["command"].as_str().is_some_and(|line| line.contains(&mark)));
             if let Some(row) = row {

@@ -69,8 +69,8 @@ impl Actor {
         };
         let (exit, places) = (random.below(4) as u64, [random.next() as usize, random.next() as usize]);
         let script = Script { tag: tag.clone(), body, exit };
-        let Some((_, arguments)) = self.issue(&script).await? else { return Ok(()) };
-        let answer = self.call("ssh_execute", arguments).await?;
+        let Some((scene, arguments)) = self.issue(&script).await? else { return Ok(()) };
+        let answer = self.same(scene.generation).await?.call("ssh_execute", arguments).await?;
         if !self.learn(&tag, "execute", &answer).await {
             return Ok(());
         }
@@ -99,8 +99,8 @@ impl Actor {
         let pauses: Vec<_> = (0..polls).map(|_| random.below(300) as u64).collect();
         let (exit, places) = (random.below(4) as u64, [random.next() as usize, random.next() as usize]);
         let script = Script { tag: tag.clone(), body, exit };
-        let Some((_, arguments)) = self.issue(&script).await? else { return Ok(()) };
-        let answer = self.call("ssh_execute_async", arguments).await?;
+        let Some((scene, arguments)) = self.issue(&script).await? else { return Ok(()) };
+        let answer = self.same(scene.generation).await?.call("ssh_execute_async", arguments).await?;
         if !self.learn(&tag, "start", &answer).await {
             return Ok(());
         }
@@ -123,15 +123,15 @@ impl Actor {
         let (delay, twice, places) =
             (random.pick(&[0, 0, 20, 100, 700]), random.one_in(3), [random.next() as usize, 0]);
         let script = Script { tag: tag.clone(), body, exit: 0 };
-        let Some((_, arguments)) = self.issue(&script).await? else { return Ok(()) };
-        let answer = self.call("ssh_execute_async", arguments).await?;
+        let Some((scene, arguments)) = self.issue(&script).await? else { return Ok(()) };
+        let answer = self.same(scene.generation).await?.call("ssh_execute_async", arguments).await?;
         if !self.learn(&tag, "start", &answer).await {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(delay)).await;
         self.model().ask_for_the_end(&tag);
         let id = json!({"command_id": answer.content["command_id"]});
-        let wire = self.wire().await?;
+        let wire = self.same(scene.generation).await?;
         let (one, other) = tokio::join!(wire.call("ssh_cancel_command", id.clone()), async {
             if twice { wire.call("ssh_cancel_command", id.clone()).await.map(Some) } else { Ok(None) }
         });
@@ -154,9 +154,9 @@ impl Actor {
             body: Body::Long { stubborn: random.one_in(3), below: random.one_in(3) },
             exit: 0,
         };
-        let Some((_, mut arguments)) = self.issue(&script).await? else { return Ok(()) };
+        let Some((scene, mut arguments)) = self.issue(&script).await? else { return Ok(()) };
         arguments["timeout_secs"] = json!(1);
-        let answer = self.call("ssh_execute", arguments).await?;
+        let answer = self.same(scene.generation).await?.call("ssh_execute", arguments).await?;
         if self.learn(&tag, "execute", &answer).await {
             self.follow(&tag).await?;
             self.verify(&tag, [0, 0]).await?;
@@ -176,14 +176,14 @@ impl Actor {
         let model = Arc::clone(self.model());
         model.strike("client drop", &[], Duration::ZERO);
         model.ask_for_the_end(&tag);
-        self.wire().await?;
+        self.same(scene.generation).await?;
         let cancels = if whole && self.role.speech == Speech::Sse {
             let wire = self.wire.take().ok_or(Gone)?;
             // The stream itself goes, with everything that was to come on it.
             let _ = timeout(after, wire.call("ssh_execute", arguments)).await;
             false
         } else {
-            self.wire().await?.abandon("ssh_execute", arguments, after).await
+            self.same(scene.generation).await?.abandon("ssh_execute", arguments, after).await
         };
         if !self.find(&tag).await? {
             return Ok(());
@@ -203,8 +203,8 @@ impl Actor {
         let Operation { tag, random } = operation;
         let after = Duration::from_millis(300 + random.below(2_500) as u64);
         let script = Script { tag: tag.clone(), body: Body::Bulk { lines: 5_000 }, exit: 0 };
-        let Some((_, arguments)) = self.issue(&script).await? else { return Ok(()) };
-        let answer = self.call("ssh_execute", arguments).await?;
+        let Some((scene, arguments)) = self.issue(&script).await? else { return Ok(()) };
+        let answer = self.same(scene.generation).await?.call("ssh_execute", arguments).await?;
         if !self.learn(&tag, "execute", &answer).await {
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl Actor {
         self.model().strike("slow reader", &[], Duration::ZERO);
         let read = json!({"command_id": answer.content["command_id"], "stdout_offset": 0, "max_bytes": 40_000});
         let calls = (0..60).map(|_| ("ssh_get_command_output", read.clone())).collect();
-        self.wire().await?.read_late(calls, after).await
+        self.same(scene.generation).await?.read_late(calls, after).await
     }
 
     async fn list(&mut self) -> Result<(), Gone> {
@@ -300,7 +300,7 @@ impl Actor {
         let held = slot.session.lock().await.take();
         let Some((_, session)) = held.filter(|(number, _)| *number == generation) else { return Ok(()) };
         model.closing(session.clone());
-        let answer = self.call("ssh_disconnect", json!({"session_id": session})).await?;
+        let answer = self.same(generation).await?.call("ssh_disconnect", json!({"session_id": session})).await?;
         model.holds(Rule::OneFinalState, "-", !answer.is_error, || format!("disconnect: {}", answer.content));
         for tag in model.tags() {
             let record = model.record_if(&tag);
@@ -315,6 +315,7 @@ impl Actor {
     }
 
     async fn connect_again(&mut self) -> Result<(), Gone> {
+        let generation = self.wire().await?.generation.number;
         let Some(session) = self.session().await? else { return Ok(()) };
         let stage = Arc::clone(&self.stage);
         let slot = self.slot();
@@ -322,7 +323,7 @@ impl Actor {
         let mut arguments = stage.world.host(host).expect("a slot has a host").login(user);
         arguments["session_id"] = json!(session);
         let since = stage.model.now();
-        let answer = self.call("ssh_connect", arguments).await?;
+        let answer = self.same(generation).await?.call("ssh_connect", arguments).await?;
         let same = answer.content["session_id"] == Value::String(session.clone());
         if !same && !answer.is_error {
             // Closed meanwhile: it is another one, and nobody else knows it.

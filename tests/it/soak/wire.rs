@@ -125,6 +125,10 @@ impl Wire {
         let result = &reply["result"];
         let is_tool = result["content"].is_array();
         self.model.holds(Rule::RepliesOnce, "-", is_tool, || format!("{what}: {reply}"));
+        if result["isError"] == true && self.is_ending() {
+            // It was told to end: what it still says is that.
+            return Err(Gone);
+        }
         Ok(Answer { is_error: result["isError"] == true, content: result["structuredContent"].clone() })
     }
 
