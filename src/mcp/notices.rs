@@ -15,7 +15,11 @@ pub fn of(view: &CommandView) -> Vec<String> {
     let info = &view.info;
     let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
     let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
-    [not_told(info), output_held(info), detached(info), may_still_run(info)].into_iter().chain(kept).flatten().collect()
+    [not_told(info), output_held(info), output_cut(info), detached(info), may_still_run(info)]
+        .into_iter()
+        .chain(kept)
+        .flatten()
+        .collect()
 }
 
 /// Dropbear does this to commands of one connection that end at the same time, and their output may be lost too.
@@ -33,6 +37,13 @@ fn output_held(info: &CommandInfo) -> Option<String> {
         "The command ended, but a process that it started still holds its output; what that writes from now on is \
          lost. Redirect it (>/dev/null 2>&1 </dev/null), or start it with ssh_execute_async."
             .into()
+    })
+}
+
+/// The exit code may overtake output that a slow link still holds.
+fn output_cut(info: &CommandInfo) -> Option<String> {
+    info.output_cut.then(|| {
+        "The connection was lost just after the command had ended: the end of its output may be missing.".into()
     })
 }
 

@@ -117,6 +117,8 @@ pub struct CommandInfo {
     pub detached: Vec<u32>,
     /// It ended, but something that it started still holds its output.
     pub output_held: bool,
+    /// It ended, and the connection was lost before all of its output had come.
+    pub output_cut: bool,
     /// The connection had to be opened anew for it.
     pub reconnected: bool,
     /// Why it is `Failed`.
@@ -157,6 +159,7 @@ struct Outcome {
     remote_ended: Option<bool>,
     detached: Vec<u32>,
     output_held: bool,
+    output_cut: bool,
     reconnected: bool,
     error: Option<Arc<Error>>,
     ended_at: DateTime<Utc>,
@@ -280,6 +283,7 @@ impl Command {
                 exit_status: exit.status,
                 exit_signal: exit.signal,
                 output_held: exit.output_held,
+                output_cut: exit.output_cut,
                 ..self.outcome(Status::Completed)
             },
             // An exit status after TERM is the answer to the signal, not the result of the command.
@@ -307,6 +311,7 @@ impl Command {
             remote_ended: None,
             detached: Vec::new(),
             output_held: false,
+            output_cut: false,
             reconnected: false,
             error: None,
             ended_at: Utc::now(),
@@ -359,6 +364,7 @@ impl Command {
             remote_ended: outcome.and_then(|o| o.remote_ended),
             detached: outcome.map(|o| o.detached.clone()).unwrap_or_default(),
             output_held: outcome.is_some_and(|o| o.output_held),
+            output_cut: outcome.is_some_and(|o| o.output_cut),
             reconnected: outcome.is_some_and(|o| o.reconnected),
             error: outcome.and_then(|o| o.error.clone()),
         }

@@ -57,6 +57,8 @@ pub(crate) struct Exit {
     pub(crate) ended: Ended,
     /// It ended, but something that it started still holds its output.
     pub(crate) output_held: bool,
+    /// It ended, and the connection was lost before all of its output had come.
+    pub(crate) output_cut: bool,
 }
 
 /// Why the pump stopped.

@@ -136,6 +136,21 @@ async fn output_that_comes_after_the_exit_status_is_there() {
 }
 
 #[tokio::test]
+async fn output_that_was_cut_off_after_the_exit_status_is_told() {
+    let host = EmbeddedHost::start().await.unwrap();
+    let session = Session::on_host(&host, &[]).await;
+    let view = session.run("@exit-then-drop").await;
+    let (status, notices) = (&view["status"], view["notices"].to_string());
+    assert_eq!(
+        (status, &view["exit_code"], &view["stdout"]),
+        (&json!("completed"), &json!(0), &json!("partial")),
+        "{view}"
+    );
+    assert!(notices.contains("the end of its output may be missing"), "{view}");
+    assert_eq!(session.run("echo whole").await.get("notices"), None);
+}
+
+#[tokio::test]
 async fn a_command_that_the_server_refuses_did_not_start() {
     let host = EmbeddedHost::start().await.unwrap();
     let session = Session::on_host(&host, &[]).await;

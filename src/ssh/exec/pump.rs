@@ -311,8 +311,15 @@ impl<'a> Pump<'a> {
 
     pub(super) fn exit(self, cause: Cause) -> Exit {
         let seen = Ended { confirmed: self.has_ended(), detached: Vec::new() };
-        let output_held = cause == Cause::Ended && !self.closed && !self.eof && !self.lost;
-        Exit { status: self.status, signal: self.signal, cause, ended: self.ended.unwrap_or(seen), output_held }
+        let open = cause == Cause::Ended && !self.closed && !self.eof;
+        Exit {
+            status: self.status,
+            signal: self.signal,
+            cause,
+            ended: self.ended.unwrap_or(seen),
+            output_held: open && !self.lost,
+            output_cut: open && self.lost,
+        }
     }
 }
 
