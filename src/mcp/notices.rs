@@ -43,7 +43,7 @@ fn output_held(info: &CommandInfo) -> Option<String> {
 /// The exit code may overtake output that a slow link still holds.
 fn output_cut(info: &CommandInfo) -> Option<String> {
     info.output_cut.then(|| {
-        "The connection was lost just after the command had ended: the end of its output may be missing.".into()
+        "The connection was lost, or silent, just after the command had ended: the end of its output may be missing.".into()
     })
 }
 

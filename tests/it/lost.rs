@@ -7,8 +7,10 @@ use tokio::time::Instant;
 
 use crate::support::{
     embedded_host::{EmbeddedHost, Options},
+    home::with,
     mcp_client::McpClient,
     openssh::{Sshd, is_root},
+    proxy::Proxy,
     session::{Session, login, text},
     wait::eventually,
 };
@@ -148,6 +150,23 @@ async fn output_that_was_cut_off_after_the_exit_status_is_told() {
     );
     assert!(notices.contains("the end of its output may be missing"), "{view}");
     assert_eq!(session.run("echo whole").await.get("notices"), None);
+}
+
+#[tokio::test]
+async fn output_on_a_slow_link_is_whole_though_the_exit_status_overtakes_it() {
+    const BYTES: usize = 300_000;
+    let Some(sshd) = Sshd::start().await else { return };
+    let proxy = Proxy::before(sshd.port()).await;
+    let login = with(login(&sshd, &sshd.user().name), json!({"address": format!("127.0.0.1:{}", proxy.port())}));
+    let session = Session::open(McpClient::stdio(&[]).await, login).await;
+    session.run("true").await;
+    proxy.drip(true);
+    let view = session.run(&format!("head -c {BYTES} /dev/zero")).await;
+    assert_eq!((&view["exit_code"], &view["stdout_bytes"]), (&json!(0), &json!(BYTES)), "{view}");
+    assert_eq!(view.get("notices"), None, "{view}");
+    // One that it started in the background still holds its output, and is told from what is on its way.
+    let held = session.run("sleep 20 & echo started").await;
+    assert!(held["notices"].to_string().contains("still holds its output"), "{held}");
 }
 
 #[tokio::test]

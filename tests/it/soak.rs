@@ -11,7 +11,6 @@ mod faults;
 mod measure;
 mod model;
 mod operations;
-mod proxy;
 mod stations;
 mod truth;
 mod wire;

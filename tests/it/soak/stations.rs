@@ -17,7 +17,6 @@ use tempfile::TempDir;
 
 use super::{
     model::{Model, Rule},
-    proxy::Proxy,
     truth::processes,
     wire::Pipe,
 };
@@ -25,6 +24,7 @@ use crate::support::{
     mcp_client::{HttpServer, ServerProcess},
     namespace::{FAR, Link},
     openssh::{Sshd, is_root},
+    proxy::Proxy,
     resources::Resources,
     wait::holds_within,
 };
