@@ -224,6 +224,9 @@ impl Station {
         let old = self.current();
         model.closing(format!("{} {}", self.name, old.number));
         old.ending.store(true, Ordering::SeqCst);
+        if let Some(pipe) = &old.pipe {
+            pipe.expect_the_end();
+        }
         let mut process = old.process.lock().await;
         let process = process.process();
         match &old.pipe {

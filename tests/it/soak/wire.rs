@@ -290,6 +290,8 @@ struct Pending {
     /// May be answered or not.
     cancelled: Vec<u64>,
     closed: bool,
+    /// The program was told to end.
+    ending: bool,
 }
 
 enum Up {
@@ -407,6 +409,11 @@ impl Pipe {
         }
     }
 
+    /// The program is about to be told to end.
+    pub(crate) fn expect_the_end(&self) {
+        self.pending.lock().expect("no panic").ending = true;
+    }
+
     /// The input of the server ends.
     pub(crate) async fn end(&self) {
         if let Up::Stdin(stdin) = &self.up {
@@ -424,7 +431,14 @@ impl Drop for Pipe {
 fn take(model: &Model, shared: &Mutex<Pending>, line: &str) {
     let message: Value = match serde_json::from_str(line) {
         Ok(message) => message,
-        Err(error) => return model.holds(Rule::RepliesOnce, "-", false, || format!("{error}: {line}")),
+        Err(error) => {
+            // A program that ends does not wait for ever for a reader that is late: its last line may be cut.
+            let mut pending = shared.lock().expect("no panic");
+            let fine = pending.ending && !pending.closed;
+            pending.closed = true;
+            drop(pending);
+            return model.holds(Rule::RepliesOnce, "-", fine, || format!("{error}: {line}"));
+        }
     };
     if message.get("method").is_some() {
         return;
