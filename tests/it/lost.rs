@@ -154,14 +154,17 @@ async fn output_that_was_cut_off_after_the_exit_status_is_told() {
 
 #[tokio::test]
 async fn output_on_a_slow_link_is_whole_though_the_exit_status_overtakes_it() {
-    const BYTES: usize = 300_000;
+    const BYTES: usize = 130_000;
     let Some(sshd) = Sshd::start().await else { return };
     let proxy = Proxy::before(sshd.port()).await;
     let login = with(login(&sshd, &sshd.user().name), json!({"address": format!("127.0.0.1:{}", proxy.port())}));
     let session = Session::open(McpClient::stdio(&[]).await, login).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [b'x'; BYTES]).unwrap();
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     session.run("true").await;
     proxy.drip(true);
-    let view = session.run(&format!("head -c {BYTES} /dev/zero")).await;
+    let view = session.run(&format!("cat {}", file.path().display())).await;
     assert_eq!((&view["exit_code"], &view["stdout_bytes"]), (&json!(0), &json!(BYTES)), "{view}");
     assert_eq!(view.get("notices"), None, "{view}");
     // One that it started in the background still holds its output, and is told from what is on its way.

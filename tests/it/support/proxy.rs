@@ -14,7 +14,7 @@ use tokio::{
 struct State {
     /// Nothing goes on, nobody is told, new connections neither.
     stalled: bool,
-    /// One piece of at most 256 bytes each 4 ms: half a second for a packet of SSH.
+    /// One piece of at most 256 bytes each 10 ms: a second for a packet of SSH.
     drips: bool,
     /// Counts resets: a connection that sees another number is reset.
     resets: u64,
@@ -101,7 +101,7 @@ async fn pump(
         let room = if drips { 256 } else { buffer.len() };
         let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else { break };
         if drips {
-            tokio::time::sleep(std::time::Duration::from_millis(4)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         if state.wait_for(|state| !state.stalled).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
             break;
