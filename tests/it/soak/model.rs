@@ -11,8 +11,8 @@ use std::{
 
 use serde_json::Value;
 
-use super::truth::{Script, Truth, Written, processes};
-use crate::support::session::text;
+use super::truth::{Script, Truth, Written, processes, running};
+use crate::support::{session::text, wait::holds_within};
 
 /// After so many violations the run ends: what follows is the same.
 const ENOUGH: usize = 8;
@@ -228,8 +228,25 @@ impl Model {
         self.lock().records[tag].clone()
     }
 
-    pub(crate) fn record_if(&self, tag: &str) -> Option<Record> {
-        self.lock().records.get(tag).cloned()
+    /// Waits until nothing of these commands runs, but for those that a fault may have cut off.
+    pub(crate) async fn check_gone(&self, bound: Duration, own: impl Fn(&Record) -> bool, why: &str) {
+        let tags: Vec<_> = {
+            let inner = self.lock();
+            let found = inner.records.iter().filter(|(_, record)| own(record));
+            found.map(|(tag, record)| (tag.clone(), record.scene.host, record.issued)).collect()
+        };
+        // All of them at one look: a look at every process of the machine takes its time.
+        let left = || {
+            let running = running();
+            let fair = tags.iter().filter(|(_, host, issued)| !self.struck(host, *issued));
+            fair.map(|(tag, ..)| tag.clone()).filter(|tag| running.contains(tag)).collect::<Vec<_>>()
+        };
+        holds_within(bound, async || left().is_empty()).await;
+        let left = left();
+        for (tag, ..) in &tags {
+            let gone = !left.contains(tag);
+            self.holds(Rule::NothingAfterTheEnd, tag, gone, || format!("{why}, and it runs on"));
+        }
     }
 
     /// Whether a session was closed on purpose.

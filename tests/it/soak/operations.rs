@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     actor::{Actor, Operation},
-    model::Rule,
+    model::{Record, Rule},
     truth::{Body, Script, processes},
     wire::{Gone, Speech},
 };
@@ -302,15 +302,8 @@ impl Actor {
         model.closing(session.clone());
         let answer = self.same(generation).await?.call("ssh_disconnect", json!({"session_id": session})).await?;
         model.holds(Rule::OneFinalState, "-", !answer.is_error, || format!("disconnect: {}", answer.content));
-        for tag in model.tags() {
-            let record = model.record_if(&tag);
-            let Some(record) = record.filter(|record| record.scene.session == session) else { continue };
-            if model.struck(slot.host, record.issued) {
-                continue;
-            }
-            let gone = holds_within(GONE_BOUND, async || processes(&tag).is_empty()).await;
-            model.holds(Rule::NothingAfterTheEnd, &tag, gone, || "its session was closed, and it runs on".to_owned());
-        }
+        let own = |record: &Record| record.scene.session == session;
+        model.check_gone(GONE_BOUND, own, "its session was closed").await;
         Ok(())
     }
 

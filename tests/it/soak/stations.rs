@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    model::{Model, Rule},
-    truth::processes,
+    model::{Model, Record, Rule},
     wire::Pipe,
 };
 use crate::support::{
@@ -30,13 +29,15 @@ use crate::support::{
 };
 
 /// What all programs have: short limits, so that much happens in a minute.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("SSH_ANSWER_LIMIT", "12"),
     ("SSH_CONNECT_TIMEOUT", "11"),
     ("SSH_MAX_RETRIES", "1"),
     ("SSH_RETRY_DELAY_MS", "100"),
     ("SSH_OUTPUT_MEMORY", "16"),
     ("SSH_OUTPUT_MEMORY_TOTAL", "24"),
+    // The client may be slow on a loaded machine, and that is not what is looked at.
+    ("MCP_HEADER_TIMEOUT", "60"),
     ("RUST_LOG", "warn"),
 ];
 
@@ -244,15 +245,8 @@ impl Station {
         if !ended {
             process.signal("KILL");
         }
-        for tag in model.tags() {
-            let record = model.record(&tag);
-            let scene = &record.scene;
-            if (scene.station, scene.generation) != (self.name, old.number) || model.struck(scene.host, record.issued) {
-                continue;
-            }
-            let gone = holds_within(END_BOUND, async || processes(&tag).is_empty()).await;
-            model.holds(Rule::NothingAfterTheEnd, &tag, gone, || format!("{} was ended, and it runs on", self.name));
-        }
+        let own = |record: &Record| (record.scene.station, record.scene.generation) == (self.name, old.number);
+        model.check_gone(END_BOUND, own, "its program was ended").await;
         self.begin(model).await;
     }
 

@@ -1,6 +1,6 @@
 //! What really happened, as the host says: every command writes its own files there, and writes to them first.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use tempfile::TempDir;
 
@@ -87,17 +87,29 @@ impl Truth {
 
 /// The processes of a command: those that carry its tag in their environment, or the shell that has it in its line.
 pub(crate) fn processes(tag: &str) -> Vec<(u32, String)> {
-    let entry = format!("SOAK={tag}");
-    let line = format!("export {entry};");
+    tagged().into_iter().filter(|(found, ..)| found == tag).map(|(_, pid, line)| (pid, line)).collect()
+}
+
+/// The tags of all commands that run.
+pub(crate) fn running() -> HashSet<String> {
+    tagged().into_iter().map(|(tag, ..)| tag).collect()
+}
+
+fn tagged() -> Vec<(String, u32, String)> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let read = |pid: u32, of: &str| fs::read(format!("/proc/{pid}/{of}")).unwrap_or_default();
+    let read = |pid: u32, of: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{of}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', "\n")
+    };
     pids.filter_map(|pid| {
-        let shown = String::from_utf8_lossy(&read(pid, "cmdline")).replace('\0', " ");
-        let is =
-            shown.contains(&line) || read(pid, "environ").split(|byte| *byte == 0).any(|one| one == entry.as_bytes());
+        let line = read(pid, "cmdline");
+        let in_line = || Some(line.split_once("export SOAK=")?.1.split_once(';')?.0.to_owned());
+        let in_environment =
+            || read(pid, "environ").lines().find_map(|one| one.strip_prefix("SOAK=").map(str::to_owned));
+        let tag = in_line().or_else(in_environment)?;
         // A line of nothing: it has ended, and its parent has not looked yet.
-        (is && !shown.is_empty()).then(|| (pid, shown.chars().take(120).collect()))
+        (!line.is_empty()).then(|| (tag, pid, line.chars().take(120).collect()))
     })
     .collect()
 }
