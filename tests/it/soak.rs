@@ -11,6 +11,7 @@ mod faults;
 mod measure;
 mod model;
 mod operations;
+mod pipe;
 mod stations;
 mod truth;
 mod wire;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{
     model::{Model, Record, Rule},
-    wire::Pipe,
+    pipe::Pipe,
 };
 use crate::support::{
     mcp_client::{HttpServer, ServerProcess},
