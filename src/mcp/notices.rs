@@ -15,7 +15,14 @@ pub fn of(view: &CommandView) -> Vec<String> {
     let info = &view.info;
     let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
     let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
-    let of_end = [agent_refused(info), not_told(info), output_held(info), detached(info), may_still_run(info)];
+    let of_end = [
+        agent_refused(info),
+        not_told(info),
+        output_held(info),
+        output_cut(info),
+        detached(info),
+        may_still_run(info),
+    ];
     of_end.into_iter().chain(kept).flatten().collect()
 }
 
@@ -41,6 +48,13 @@ fn output_held(info: &CommandInfo) -> Option<String> {
         "The command ended, but a process that it started still holds its output; what that writes from now on is \
          lost. Redirect it (>/dev/null 2>&1 </dev/null), or start it with ssh_execute_async."
             .into()
+    })
+}
+
+/// The exit code may overtake output that a slow link still holds.
+fn output_cut(info: &CommandInfo) -> Option<String> {
+    info.output_cut.then(|| {
+        "The connection was lost, or silent, just after the command had ended: the end of its output may be missing.".into()
     })
 }
 

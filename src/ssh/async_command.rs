@@ -117,6 +117,8 @@ pub struct CommandInfo {
     pub detached: Vec<u32>,
     /// It ended, but something that it started still holds its output.
     pub output_held: bool,
+    /// It ended, and the connection was lost before all of its output had come.
+    pub output_cut: bool,
     /// The connection had to be opened anew for it.
     pub reconnected: bool,
     /// The host did not take the SSH agent; told once for each connection.
@@ -159,6 +161,7 @@ struct Outcome {
     remote_ended: Option<bool>,
     detached: Vec<u32>,
     output_held: bool,
+    output_cut: bool,
     reconnected: bool,
     agent_refused: bool,
     error: Option<Arc<Error>>,
@@ -235,7 +238,8 @@ impl Command {
         let stdin = spec.stdin.into_bytes();
         let exec = Exec { preamble, command: spec.command, stdin, environment, agent: place.agent() };
         let stop = Stop { deadline, token: self.token.clone() };
-        let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
+        let beside = (|pid| session.stop(place, pid), || place.answers());
+        let mut exit = exec::run(opened.channel, exec, &self.output, stop, beside).await;
         if exit.cause == Cause::Stopped && session.is_lost() {
             // Nobody asked for a cancel: the session ended under the command.
             exit.cause = Cause::Lost;
@@ -285,6 +289,7 @@ impl Command {
                 exit_status: exit.status,
                 exit_signal: exit.signal,
                 output_held: exit.output_held,
+                output_cut: exit.output_cut,
                 ..self.outcome(Status::Completed)
             },
             // An exit status after TERM is the answer to the signal, not the result of the command.
@@ -312,6 +317,7 @@ impl Command {
             remote_ended: None,
             detached: Vec::new(),
             output_held: false,
+            output_cut: false,
             reconnected: false,
             agent_refused: false,
             error: None,
@@ -365,6 +371,7 @@ impl Command {
             remote_ended: outcome.and_then(|o| o.remote_ended),
             detached: outcome.map(|o| o.detached.clone()).unwrap_or_default(),
             output_held: outcome.is_some_and(|o| o.output_held),
+            output_cut: outcome.is_some_and(|o| o.output_cut),
             reconnected: outcome.is_some_and(|o| o.reconnected),
             agent_refused: outcome.is_some_and(|o| o.agent_refused),
             error: outcome.and_then(|o| o.error.clone()),

@@ -59,6 +59,8 @@ pub(crate) struct Exit {
     pub(crate) ended: Ended,
     /// It ended, but something that it started still holds its output.
     pub(crate) output_held: bool,
+    /// It ended, and the connection was lost before all of its output had come.
+    pub(crate) output_cut: bool,
     /// The server did not take the agent; told once for each connection.
     pub(crate) agent_refused: bool,
 }
@@ -91,14 +93,15 @@ pub(crate) struct Ended {
     pub(crate) detached: Vec<u32>,
 }
 
-/// Runs `exec` on a fresh channel until it ends or `stop` ends it. `end_tree` ends the process tree
-/// of a login shell.
-pub(crate) async fn run<F: Future<Output = Ended>>(
+/// Runs `exec` on a fresh channel until it ends or `stop` ends it. `beside` is what its connection does for it beside
+/// the channel: the first ends the process tree of a login shell, the second asks the server for an answer, and so for
+/// all that it sent before, and tells whether one came.
+pub(crate) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>>(
     channel: Channel,
     exec: Exec,
     output: &OutputBuffer,
     stop: Stop,
-    end_tree: impl Fn(u32) -> F,
+    beside: (impl Fn(u32) -> F, impl Fn() -> G),
 ) -> Exit {
     let (mut read, write) = channel.split();
     let preamble = exec.preamble.map(Arc::new);
@@ -116,7 +119,7 @@ pub(crate) async fn run<F: Future<Output = Ended>>(
     if !matches!(asked, Ok(Ok(()))) {
         return pump.exit(Cause::NotStarted);
     }
-    let cause = pump.run(&mut read, exec.stdin, &stop, end_tree).await;
+    let cause = pump.run(&mut read, exec.stdin, &stop, beside).await;
     pump.flush();
     if !pump.closed && !pump.lost {
         // The server's own Close is not waited for: russh would not report it.

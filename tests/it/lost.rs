@@ -7,8 +7,10 @@ use tokio::time::Instant;
 
 use crate::support::{
     embedded_host::{EmbeddedHost, Options},
+    home::with,
     mcp_client::McpClient,
     openssh::{Sshd, is_root},
+    proxy::Proxy,
     session::{Session, login, text},
     wait::eventually,
 };
@@ -133,6 +135,41 @@ async fn output_that_comes_after_the_exit_status_is_there() {
     let session = Session::on_host(&host, &[]).await;
     let view = session.run("@exit-then-late-data").await;
     assert_eq!((&view["stdout"], &view["exit_code"]), (&json!("late"), &json!(0)));
+}
+
+#[tokio::test]
+async fn output_that_was_cut_off_after_the_exit_status_is_told() {
+    let host = EmbeddedHost::start().await.unwrap();
+    let session = Session::on_host(&host, &[]).await;
+    let view = session.run("@exit-then-drop").await;
+    let (status, notices) = (&view["status"], view["notices"].to_string());
+    assert_eq!(
+        (status, &view["exit_code"], &view["stdout"]),
+        (&json!("completed"), &json!(0), &json!("partial")),
+        "{view}"
+    );
+    assert!(notices.contains("the end of its output may be missing"), "{view}");
+    assert_eq!(session.run("echo whole").await.get("notices"), None);
+}
+
+#[tokio::test]
+async fn output_on_a_slow_link_is_whole_though_the_exit_status_overtakes_it() {
+    const BYTES: usize = 130_000;
+    let Some(sshd) = Sshd::start().await else { return };
+    let proxy = Proxy::before(sshd.port()).await;
+    let login = with(login(&sshd, &sshd.user().name), json!({"address": format!("127.0.0.1:{}", proxy.port())}));
+    let session = Session::open(McpClient::stdio(&[]).await, login).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [b'x'; BYTES]).unwrap();
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    session.run("true").await;
+    proxy.drip(true);
+    let view = session.run(&format!("cat {}", file.path().display())).await;
+    assert_eq!((&view["exit_code"], &view["stdout_bytes"]), (&json!(0), &json!(BYTES)), "{view}");
+    assert_eq!(view.get("notices"), None, "{view}");
+    // One that it started in the background still holds its output, and is told from what is on its way.
+    let held = session.run("sleep 20 & echo started").await;
+    assert!(held["notices"].to_string().contains("still holds its output"), "{held}");
 }
 
 #[tokio::test]

@@ -76,6 +76,7 @@ mod security_keys;
 mod servers;
 mod sessions;
 mod shells;
+mod soak;
 mod spill;
 mod sse;
 mod ssh_config;

@@ -149,6 +149,7 @@ pub(crate) fn completed(command: &str, exit_status: u32) -> CommandInfo {
         remote_ended: None,
         detached: vec![],
         output_held: false,
+        output_cut: false,
         reconnected: false,
         agent_refused: false,
         error: None,

@@ -9,6 +9,7 @@ pub(crate) mod mcp_client;
 pub(crate) mod namespace;
 pub(crate) mod openssh;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod resources;
 pub(crate) mod session;

@@ -31,6 +31,11 @@ const END_TREE_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
 /// After the exit status: how long output is taken in at most, but for what was on its way, see [`DENSE_BYTES`].
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
+/// How often the server is asked whether more is on its way. On a slow link a packet alone may take longer than
+/// [`DRAIN_QUIET`]; a child that goes on writing would keep us asking.
+const ECHOES: usize = 3;
+/// After an answer: how long what came before it may take from the connection to us.
+const ECHO_SETTLE: Duration = Duration::from_millis(50);
 /// Output of this size within [`DRAIN_MAX`] was on its way when the command ended, and is taken in to its end.
 const DENSE_BYTES: usize = 32 << 10;
 /// No more than this can have been on its way: the window that russh gives, and the pipes of the host.
@@ -61,8 +66,21 @@ pub(super) struct Pump<'a> {
     since_exit: usize,
     /// With so many bytes after the exit, more are waited for.
     dense_from: usize,
+    echo: Echo,
     stopping: Option<Stopping>,
     ended: Option<Ended>,
+}
+
+/// The question whether output is still on its way when nothing has come for a while.
+#[derive(Default)]
+struct Echo {
+    /// Bytes since the exit when it was asked, while the answer is awaited.
+    asked_at: Option<usize>,
+    times: usize,
+    /// Nothing more is on its way.
+    done: bool,
+    /// It was not answered.
+    silent: bool,
 }
 
 /// A stop on its way.
@@ -109,21 +127,23 @@ impl<'a> Pump<'a> {
             drain: None,
             since_exit: 0,
             dense_from: DENSE_BYTES,
+            echo: Echo::default(),
             stopping: None,
             ended: None,
         }
     }
 
-    pub(super) async fn run<F: Future<Output = Ended>>(
+    pub(super) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>>(
         &mut self,
         read: &mut ChannelReadHalf,
         stdin: Vec<u8>,
         stop: &Stop,
-        end_tree: impl Fn(u32) -> F,
+        (end_tree, ask): (impl Fn(u32) -> F, impl Fn() -> G),
     ) -> Cause {
         // A writer on a closed channel never returns: it runs beside the reader, never before it.
         let mut feed = pin!(feed(self.write, stdin).fuse());
         let mut tree = pin!(Fuse::terminated());
+        let mut echo = pin!(Fuse::terminated());
         let mut settling = pin!(Fuse::terminated());
         while !self.is_over(tree.is_terminated()) {
             let wake = self.next_wake(stop.deadline);
@@ -132,12 +152,16 @@ impl<'a> Pump<'a> {
                 // The pump waits for the disk, never for a reader.
                 () = &mut settling, if !settling.is_terminated() => self.keep_draining(),
                 () = &mut feed, if !feed.is_terminated() => {}
+                answered = &mut echo, if !echo.is_terminated() => self.echoed(answered),
                 ended = &mut tree, if !tree.is_terminated() => self.tree_ended(ended).await,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
                 () = sleep_until(wake) => self.on_wake(stop.deadline).await,
             }
             if let Some(pid) = self.tree_to_end() {
                 tree.set(end_tree(pid).fuse());
+            }
+            if self.asks_for_echo() {
+                echo.set(ask().fuse());
             }
             if self.output.needs_settling() {
                 if settling.is_terminated() {
@@ -184,6 +208,7 @@ impl<'a> Pump<'a> {
     fn take_output(&mut self, source: Source, data: &[u8]) {
         if self.drain.is_some() {
             self.since_exit += data.len();
+            self.echo.done &= self.echo.times >= ECHOES;
         }
         let cutter = match source {
             Source::Stdout => &mut self.stdout,
@@ -218,6 +243,30 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// Whether it is time to ask if more is on its way.
+    fn asks_for_echo(&mut self) -> bool {
+        let due = self.is_quiet() && self.is_there() && !self.eof && self.stopping.is_none();
+        if !due || self.echo.done || self.echo.asked_at.is_some() {
+            return false;
+        }
+        self.echo.asked_at = Some(self.since_exit);
+        self.echo.times += 1;
+        true
+    }
+
+    fn echoed(&mut self, answered: bool) {
+        let nothing_came = self.echo.asked_at.take() == Some(self.since_exit);
+        self.echo.done = nothing_came || self.echo.times >= ECHOES;
+        self.echo.silent = !answered;
+        let settled = Instant::now() + ECHO_SETTLE;
+        self.drain = Some((settled, settled + DRAIN_MAX));
+    }
+
+    /// The exit was told, and what came after it has come to an end, as far as one can see.
+    fn is_quiet(&self) -> bool {
+        self.drain.is_some_and(|(at, _)| Instant::now() >= at)
+    }
+
     fn is_there(&self) -> bool {
         !self.closed && !self.lost
     }
@@ -229,7 +278,8 @@ impl<'a> Pump<'a> {
 
     fn is_over(&self, tree_is_done: bool) -> bool {
         let gone = self.closed || self.lost || self.refused;
-        let drained = self.drain.is_some_and(|(at, _)| Instant::now() >= at);
+        let asked = self.echo.done || self.eof || self.stopping.is_some();
+        let drained = self.is_quiet() && asked;
         let given_up = self.stopping.as_ref().is_some_and(|s| s.step == Step::Last && Instant::now() >= s.next);
         // What the host says of the tree is waited for, even when the shell itself has ended.
         (gone || drained || given_up) && (tree_is_done || given_up)
@@ -239,6 +289,7 @@ impl<'a> Pump<'a> {
         let step = match (&self.stopping, self.drain) {
             (Some(stopping), None) => stopping.next,
             (Some(stopping), Some((drained, _))) => stopping.next.min(drained.max(Instant::now() + HOLD)),
+            (None, Some((drained, _))) if self.echo.asked_at.is_some() => drained.max(Instant::now() + DRAIN_QUIET),
             (None, Some((drained, _))) => drained,
             (None, None) => deadline,
         };
@@ -313,14 +364,15 @@ impl<'a> Pump<'a> {
 
     pub(super) fn exit(self, cause: Cause) -> Exit {
         let seen = Ended { confirmed: self.has_ended(), detached: Vec::new() };
-        let output_held = cause == Cause::Ended && !self.closed && !self.eof && !self.lost;
+        let open = cause == Cause::Ended && !self.closed && !self.eof;
         Exit {
             status: self.status,
             signal: self.signal,
             cause,
             ended: self.ended.unwrap_or(seen),
-            output_held,
             agent_refused: self.agent_refused,
+            output_held: open && !self.lost && !self.echo.silent,
+            output_cut: open && (self.lost || self.echo.silent),
         }
     }
 }

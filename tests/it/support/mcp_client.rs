@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::wait::bounded;
 
-pub(crate) use http::{HttpReply, HttpServer};
+pub(crate) use http::{HttpReply, HttpServer, HttpStream, open as open_http};
 pub(crate) use human::{Does, Human};
 pub(crate) use process::{ServerProcess, run};
 pub(crate) use stdio::RawStdio;

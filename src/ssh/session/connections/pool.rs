@@ -21,6 +21,8 @@ use crate::ssh::{
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
 const ASSUMED_LIMIT: usize = 10;
+/// How long an answer may take that output before it delays: 64 KiB each second, for what sshd holds back.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A further connection is closed after this long without a channel.
 const UNUSED_AFTER: Duration = Duration::from_secs(30);
 /// After a further connection could not be opened, none is tried for this long.
@@ -97,6 +99,11 @@ impl Place {
     /// The agent that its connection lends.
     pub(crate) fn agent(&self) -> Option<Arc<AgentForward>> {
         self.pooled.connection.agent.clone()
+    }
+
+    /// Whether its connection answers; what the server sent before has come then.
+    pub(crate) async fn answers(&self) -> bool {
+        self.pooled.connection.answers(ECHO_TIMEOUT).await
     }
 
     /// Why the connection of this place ended.

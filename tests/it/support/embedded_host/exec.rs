@@ -122,6 +122,7 @@ pub(crate) fn scripted(command: &[u8]) -> Option<&[u8]> {
 /// - `@no-exit-status`: writes `out` and closes the channel without a status
 /// - `@exit-signal NAME`: an exit signal and no status
 /// - `@exit-then-late-data`: status 0, `late` 100 ms later, then the end
+/// - `@exit-then-drop`: writes `partial`, status 0, then the TCP connection is gone
 /// - `@drop-connection`: writes `partial`, then the TCP connection is gone
 /// - `@refuse`: the exec request itself is refused
 async fn script(channel: SessionChannel, name: &str) -> Result<(), russh::Error> {
@@ -133,8 +134,11 @@ async fn script(channel: SessionChannel, name: &str) -> Result<(), russh::Error>
             tokio::time::sleep(Duration::from_millis(100)).await;
             channel.output.data_bytes("late").await?;
         }
-        ("drop-connection", _) => {
+        ("drop-connection" | "exit-then-drop", _) => {
             channel.output.data_bytes("partial").await?;
+            if name == "exit-then-drop" {
+                channel.output.exit_status(0).await?;
+            }
             // Nothing tells when russh has written it out.
             tokio::time::sleep(Duration::from_millis(100)).await;
             channel.connection.cancel();

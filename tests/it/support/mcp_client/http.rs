@@ -175,7 +175,7 @@ impl HttpStream {
         }
     }
 
-    async fn collect(mut self) -> io::Result<HttpReply> {
+    pub(crate) async fn collect(mut self) -> io::Result<HttpReply> {
         let mut body = Vec::new();
         let whole = header(&self.headers, "content-length").and_then(|length| length.parse().ok());
         let bodiless = matches!(self.status, 100..200 | 204 | 304);
@@ -208,7 +208,7 @@ impl HttpStream {
 }
 
 /// Sends one request on a connection of its own and reads the head of the reply.
-pub(super) async fn open(
+pub(crate) async fn open(
     port: u16,
     method: &str,
     path: &str,

@@ -91,11 +91,11 @@ impl ServerProcess {
         bounded("the end of the server", self.child.wait()).await.expect("a child")
     }
 
-    pub(super) fn take_stdin(&mut self) -> ChildStdin {
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("stdin is still there")
     }
 
-    pub(super) fn take_stdout(&mut self) -> ChildStdout {
+    pub(crate) fn take_stdout(&mut self) -> ChildStdout {
         self.child.stdout.take().expect("stdout is still there")
     }
 
