@@ -23,14 +23,17 @@ async fn to(client: &McpClient, alias: &str) -> crate::support::mcp_client::Tool
 
 #[tokio::test]
 async fn address_family_source_address_and_keepalive_of_the_socket_are_those_of_the_host() {
-    let Some(sshd) = Sshd::start().await else { return };
+    let (Some(sshd), Some(probed), Some(quiet)) = (Sshd::start().await, Sshd::start().await, Sshd::start().await)
+    else {
+        return;
+    };
     let named = |alias: &str, more: &str| block(alias, &sshd, more).replace("HostName 127.0.0.1", "HostName localhost");
     let config = [
         block("bound", &sshd, "  BindAddress 127.0.0.7"),
         named("four", "  AddressFamily inet"),
         named("six", "  AddressFamily inet6"),
-        block("probed", &sshd, ""),
-        block("quiet", &sshd, "  TCPKeepAlive no"),
+        block("probed", &probed, ""),
+        block("quiet", &quiet, "  TCPKeepAlive no"),
     ];
     let home = home_with(&config.concat());
     let client = home.client(&[]).await;
@@ -39,31 +42,19 @@ async fn address_family_source_address_and_keepalive_of_the_socket_are_those_of_
     to(&client, "four").await.success();
     let six = to(&client, "six").await;
     assert!(["connect_refused", "resolve_failed", "unreachable"].contains(&six.code()), "{}", six.text);
-    for (alias, probes) in [("probed", true), ("quiet", false)] {
-        let client = home.client(&[]).await;
+    for (alias, sshd, probes) in [("probed", &probed, true), ("quiet", &quiet, false)] {
         to(&client, alias).await.success();
-        eventually(alias, async || timers(sshd.port(), client.pid()).iter().all(|timer| (timer == "02") == probes))
-            .await;
+        eventually(alias, async || timers(sshd.port()).iter().all(|timer| (timer == "02") == probes)).await;
     }
 }
 
-/// The timers of the sockets of a process to this port, as in proc(5): `02` is that of a keepalive, `01` passes.
-fn timers(port: u16, pid: u32) -> Vec<String> {
-    let remote = format!(":{port:04X}");
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("Linux");
-    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("a process of ours")
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
-        .collect();
-    let found: Vec<_> = table
-        .lines()
-        .filter_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let own = sockets.contains(&format!("socket:[{}]", fields.get(9)?));
-            (own && fields[2].ends_with(&remote)).then(|| fields[5][..2].to_owned())
-        })
-        .collect();
-    assert!(!found.is_empty(), "no socket to {port}");
+/// The timers of our connections to this port, as in proc(5): `02` is that of a keepalive, `01` passes.
+fn timers(port: u16) -> Vec<String> {
+    let (remote, table) = (format!(":{port:04X}"), fs::read_to_string("/proc/self/net/tcp").expect("Linux"));
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let open = rows.filter(|fields| fields[2].ends_with(&remote) && fields[3] == "01");
+    let found: Vec<_> = open.map(|fields| fields[5][..2].to_owned()).collect();
+    assert!(!found.is_empty(), "no connection to {port}");
     found
 }
 
