@@ -231,7 +231,9 @@ impl Command {
         let exec = Exec { preamble, command: spec.command, stdin: spec.stdin.into_bytes(), environment };
         let stop = Stop { deadline, token: self.token.clone() };
         let place = &opened.place;
-        let mut exit = exec::run(opened.channel, exec, &self.output, stop, |pid| session.stop(place, pid)).await;
+        // Ending a process tree is rare, and takes more room than all else of a command.
+        let mut exit =
+            exec::run(opened.channel, exec, &self.output, stop, |pid| Box::pin(session.stop(place, pid))).await;
         if exit.cause == Cause::Stopped && session.is_lost() {
             // Nobody asked for a cancel: the session ended under the command.
             exit.cause = Cause::Lost;
