@@ -51,6 +51,7 @@ mod mcp_server;
 mod openssh;
 mod outcomes;
 mod output;
+mod performance;
 mod places;
 mod product;
 mod programs;
