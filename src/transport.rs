@@ -11,6 +11,7 @@
 use std::{future::Future, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use rmcp::ServerHandler;
+use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -118,25 +119,32 @@ pub fn keep_private() {
     }
 }
 
-/// Sets up logging and runs a server to its end, on a runtime of its own.
+/// Sets up logging and runs a server to its end.
+///
+/// Clients are answered on this thread, everything of SSH runs on the threads of `core`, which `serve` gets: the thread
+/// of the answers mostly sleeps, so it is given a processor at once where the others are busy with output.
 ///
 /// SIGINT and SIGTERM cancel the token that `serve` gets; a second signal ends the process at once.
 #[must_use]
 pub fn run<F, Fut>(filter: &str, logs: Logs, secrets: &Arc<LiveSecrets>, serve: F) -> ExitCode
 where
-    F: FnOnce(CancellationToken) -> Fut,
+    F: FnOnce(CancellationToken, Handle) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
     if let Err(error) = logging::init(filter, logs, secrets) {
         return failed(&error.into());
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
+    let core = Builder::new_multi_thread().enable_all().build();
+    let edge = Builder::new_current_thread().enable_all().build();
+    let (core, edge) = match (core, edge) {
+        (Ok(core), Ok(edge)) => (core, edge),
+        (Err(error), _) | (_, Err(error)) => return failed(&error.into()),
     };
-    let result = runtime.block_on(until_signalled(serve));
+    let handle = core.handle().clone();
+    let result = edge.block_on(until_signalled(|stop| serve(stop, handle)));
     // A thread that reads stdin cannot be woken. It is left behind; the process ends all the same.
-    runtime.shutdown_timeout(RUNTIME_END);
+    edge.shutdown_timeout(RUNTIME_END);
+    core.shutdown_timeout(RUNTIME_END);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Aborted) => ExitCode::from(ABORTED),

@@ -127,8 +127,7 @@ impl App {
         let (commands, ending) = (self.commands.clone(), command.clone());
         self.tasks.spawn(async move {
             ending.ended_by(Instant::now() + EVER).await;
-            drop(ending);
-            commands.tidy();
+            commands.ended(&ending);
         });
         command
     }

@@ -17,9 +17,9 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
     };
     let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
-    transport::run(&filter, Logs::Stderr, &secrets, |stop| async move {
+    transport::run(&filter, Logs::Stderr, &secrets, |stop, core| async move {
         let app = App::new(settings);
-        let server = Server::new(app.clone(), Owner::new(LOCAL));
+        let server = Server::new(app.clone(), Owner::new(LOCAL)).working_on(core);
         stdio::serve(server, app, stop).await
     })
 }

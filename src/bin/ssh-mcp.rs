@@ -17,11 +17,11 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
     };
     let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
-    transport::run(&filter, Logs::Split, &secrets, |stop| async move {
+    transport::run(&filter, Logs::Split, &secrets, |stop, core| async move {
         let listening = http::Server::bind(&settings.http).await?;
         let app = App::new(settings);
         app.listens_on(listening.local_addr().port());
-        let server = Server::new(app.clone(), Owner::new(LOCAL));
+        let server = Server::new(app.clone(), Owner::new(LOCAL)).working_on(core);
         listening.run(server, app, stop).await
     })
 }

@@ -15,14 +15,8 @@ pub fn of(view: &CommandView) -> Vec<String> {
     let info = &view.info;
     let streams = [("stdout", &view.output.stdout), ("stderr", &view.output.stderr)];
     let kept = streams.map(|(name, stream)| Some(not_kept(name, stream.lost.as_ref()?)));
-    let of_end = [
-        agent_refused(info),
-        not_told(info),
-        output_held(info),
-        output_cut(info),
-        detached(info),
-        may_still_run(info),
-    ];
+    let of_end =
+        [agent_refused(info), not_told(info), output_held(info), output_cut(info), detached(info), may_still_run(info)];
     of_end.into_iter().chain(kept).flatten().collect()
 }
 

@@ -14,6 +14,8 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
 };
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 use tracing::debug;
 
 use super::{
@@ -69,14 +71,16 @@ pub struct Server {
     table: Arc<Table>,
     /// Of this connection; they end when the connection drops its server.
     subscriptions: Subscriptions,
+    /// Where calls spawn what they start: sessions, commands, forwards.
+    core: Option<Handle>,
 }
 
 /// A clone serves another connection: it has no subscriptions.
 impl Clone for Server {
     fn clone(&self) -> Self {
-        let Self { app, owner, table, .. } = self;
-        let (app, owner, table) = (Arc::clone(app), owner.clone(), Arc::clone(table));
-        Self { app, owner, table, subscriptions: Subscriptions::default() }
+        let Self { app, owner, table, core, .. } = self;
+        let (app, owner, table, core) = (Arc::clone(app), owner.clone(), Arc::clone(table), core.clone());
+        Self { app, owner, table, subscriptions: Subscriptions::default(), core }
     }
 }
 
@@ -97,7 +101,13 @@ impl Server {
         let tools = commands::tools();
         let listed = tools.iter().map(|tool| tool.listed(&numbers)).collect();
         let table = Arc::new(Table { tools, listed, instructions: numbers.instructions(), seals: Seals::default() });
-        Self { app, owner, table, subscriptions: Subscriptions::default() }
+        Self { app, owner, table, subscriptions: Subscriptions::default(), core: None }
+    }
+
+    /// What calls start runs there, and not where they are answered: output that floods in holds up no answer.
+    #[must_use]
+    pub fn working_on(self, core: Handle) -> Self {
+        Self { core: Some(core), ..self }
     }
 
     fn owner_of(&self, context: &RequestContext<RoleServer>) -> Owner {
@@ -164,7 +174,13 @@ impl Server {
         let waiter = Waiter { cancel: cancel.clone(), command: command.clone() };
         let call = Call { app: Arc::clone(&self.app), owner: self.owner_of(context), waiter, asker };
         let given_up = (!tool.cancels_itself).then_some(cancel);
-        guard::guarded(tool.run(call, arguments), given_up, self.app.settings().answers.limit).await
+        let answer = tool.run(call, arguments);
+        let answer = match &self.core {
+            // The call itself stays on its task, see `guard`.
+            Some(core) => Box::pin(TokioContext::new(answer, core.clone())),
+            None => answer,
+        };
+        guard::guarded(answer, given_up, self.app.settings().answers.limit).await
     }
 }
 
@@ -230,7 +246,8 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.answer_or_ask(request, &context).await
+        // On the heap: rmcp moves the future that holds it about, three times for each request.
+        Box::pin(self.answer_or_ask(request, &context)).await
     }
 
     /// What rmcp could not read ends here. Arguments that are no object are the model's mistake and

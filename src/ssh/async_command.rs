@@ -238,7 +238,8 @@ impl Command {
         let stdin = spec.stdin.into_bytes();
         let exec = Exec { preamble, command: spec.command, stdin, environment, agent: place.agent() };
         let stop = Stop { deadline, token: self.token.clone() };
-        let beside = (|pid| session.stop(place, pid), || place.answers());
+        // Ending a process tree is rare, and takes more room than all else of a command.
+        let beside = (|pid| Box::pin(session.stop(place, pid)), || place.answers());
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, beside).await;
         if exit.cause == Cause::Stopped && session.is_lost() {
             // Nobody asked for a cancel: the session ended under the command.

@@ -16,6 +16,10 @@ use crate::config::Share;
 pub const RECORDS_KEPT_FOR: Duration = Duration::from_secs(30 * 60);
 /// How many ended records of one owner are kept; the newest push out the oldest.
 pub const RECORDS_KEPT: usize = 200;
+/// So many more there may be until all are looked through: doing so for each command was a fifth of its cost.
+const SLACK: usize = 50;
+/// How long what has expired, and is shown to nobody, may take up room.
+const LOOKED_THROUGH_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that belongs to an owner and ends.
 pub trait Entry {
@@ -41,6 +45,11 @@ pub struct Registry<I, T> {
 struct Entries<I, T> {
     by_id: HashMap<I, (u64, Arc<T>)>,
     inserted: u64,
+    /// When all were looked through, and what has come since.
+    looked_through: Instant,
+    since: usize,
+    /// What ended entries keep is no more than this.
+    bytes: usize,
 }
 
 impl<I, T> Default for Registry<I, T> {
@@ -53,7 +62,9 @@ impl<I, T> Registry<I, T> {
     /// An empty one, whose ended entries may keep this many bytes for one owner, and for all.
     #[must_use]
     pub fn keeping(bytes: Share) -> Self {
-        Self { bytes, entries: RwLock::new(Entries { by_id: HashMap::new(), inserted: 0 }) }
+        let entries =
+            Entries { by_id: HashMap::new(), inserted: 0, looked_through: Instant::now(), since: 0, bytes: 0 };
+        Self { bytes, entries: RwLock::new(entries) }
     }
 }
 
@@ -77,18 +88,25 @@ impl<I: Copy + Eq + Hash, T: Entry> Registry<I, T> {
     ) -> Result<(), E> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         allow(&mut entries.by_id.values().map(|(_, entry)| entry))?;
-        entries.evict(entry.owner(), Instant::now());
+        entries.since += 1;
+        if entries.since >= SLACK {
+            entries.look_through(self.bytes, Instant::now());
+        }
         entries.inserted += 1;
         let order = entries.inserted;
         entries.by_id.insert(id, (order, entry));
         Ok(())
     }
 
-    /// Lets go of what has been ended for long, and of the oldest of what keeps too many bytes.
-    pub fn tidy(&self) {
+    /// Counts in what an entry keeps now that it has ended. The oldest of what keeps too much make room.
+    pub fn ended(&self, entry: &T) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.by_id.retain(|_, (_, entry)| !is_expired(entry.as_ref(), Instant::now()));
-        entries.shed(self.bytes);
+        entries.bytes = entries.bytes.saturating_add(entry.retained());
+        let now = Instant::now();
+        let late = now.saturating_duration_since(entries.looked_through) >= LOOKED_THROUGH_EVERY;
+        if late || entries.bytes > self.bytes.own.min(self.bytes.total) {
+            entries.look_through(self.bytes, now);
+        }
     }
 
     /// The entry, if it is `owner`'s. Another's reads like a missing one.
@@ -121,25 +139,11 @@ fn is_expired<T: Entry>(entry: &T, now: Instant) -> bool {
 }
 
 impl<I: Copy + Eq + Hash, T: Entry> Entries<I, T> {
-    fn evict(&mut self, owner: &Owner, now: Instant) {
+    /// Removes what has expired, and of each owner the oldest ended entries that are too many; then the oldest until
+    /// nobody keeps more bytes than their share; then of whoever keeps most, so that one who keeps much pushes out
+    /// nobody else's.
+    fn look_through(&mut self, bytes: Share, now: Instant) {
         self.by_id.retain(|_, (_, entry)| !is_expired(entry.as_ref(), now));
-        let mut ended: Vec<_> = self
-            .by_id
-            .iter()
-            .filter(|(_, (_, entry))| entry.owner() == owner)
-            .filter_map(|(id, (_, entry))| entry.ended_at().map(|at| (at, *id)))
-            .collect();
-        if ended.len() > RECORDS_KEPT {
-            ended.sort_unstable_by_key(|(at, _)| *at);
-            for (_, id) in &ended[..ended.len() - RECORDS_KEPT] {
-                self.by_id.remove(id);
-            }
-        }
-    }
-
-    /// Removes ended entries, the oldest first, until nobody keeps more than their share; then of whoever keeps most,
-    /// so that one who keeps much pushes out nobody else's.
-    fn shed(&mut self, bytes: Share) {
         let mut kept: HashMap<Owner, Kept<I>> = HashMap::new();
         for (id, (_, entry)) in &self.by_id {
             let Some(at) = entry.ended_at() else { continue };
@@ -148,21 +152,19 @@ impl<I: Copy + Eq + Hash, T: Entry> Entries<I, T> {
             own.bytes += size;
             own.ended.push((at, *id, size));
         }
-        let sum: usize = kept.values().map(|own| own.bytes).sum();
-        if sum <= bytes.total && kept.values().all(|own| own.bytes <= bytes.own) {
-            return;
-        }
         for own in kept.values_mut() {
             // The oldest is the last.
             own.ended.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
-            while own.bytes > bytes.own && own.drop_oldest(&mut self.by_id) {}
+            while (own.ended.len() > RECORDS_KEPT || own.bytes > bytes.own) && own.drop_oldest(&mut self.by_id) {}
         }
         while kept.values().map(|own| own.bytes).sum::<usize>() > bytes.total {
             let most = kept.values_mut().max_by_key(|own| own.bytes);
             if !most.is_some_and(|own| own.drop_oldest(&mut self.by_id)) {
-                return;
+                break;
             }
         }
+        self.bytes = kept.values().map(|own| own.bytes).sum();
+        (self.looked_through, self.since) = (now, 0);
     }
 }
 
@@ -215,9 +217,12 @@ mod tests {
         let (registry, start) = (Registry::keeping(bytes), Instant::now());
         for (id, owner, ended, bytes) in records {
             let ended = ended.map(|secs| start + Duration::from_secs(secs));
-            registry.insert(*id, Arc::new(Record { owner: Owner::new(owner), ended, bytes: *bytes }));
+            let record = Arc::new(Record { owner: Owner::new(owner), ended, bytes: *bytes });
+            registry.insert(*id, record.clone());
+            if ended.is_some() {
+                registry.ended(&record);
+            }
         }
-        registry.tidy();
         records
             .iter()
             .map(|(id, owner, ..)| (*id, Owner::new(owner)))
@@ -237,6 +242,15 @@ mod tests {
             (5, "b", Some(1), 10),
         ];
         assert_eq!(left(bytes, &records), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn only_so_many_of_those_that_have_ended_are_kept() {
+        let bytes = Share { own: usize::MAX, total: usize::MAX };
+        let records: Vec<_> = (1..1_000).map(|id| (id, "a", Some(u64::from(id)), 0)).collect();
+        let left = left(bytes, &records);
+        assert!((RECORDS_KEPT..=RECORDS_KEPT + SLACK).contains(&left.len()), "{}", left.len());
+        assert!(left.contains(&999) && !left.contains(&1));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod outcomes;
 mod output;
 mod packaging;
 mod pam;
+mod performance;
 mod places;
 mod product;
 mod programs;

@@ -32,12 +32,22 @@ pub(super) struct LinkStream {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     link: Arc<LinkState>,
     greeted: bool,
+    /// Something was read since the last acknowledgement that was asked for.
+    unacknowledged: bool,
 }
 
 impl LinkStream {
     pub(super) fn new(stream: Stream, cut: CancellationToken, link: Arc<LinkState>) -> Self {
         let ahead = BytesMut::with_capacity(READ_AHEAD);
-        Self { stream, ahead, taken: 0, cut: Box::pin(cut.cancelled_owned()), link, greeted: false }
+        Self {
+            stream,
+            ahead,
+            taken: 0,
+            cut: Box::pin(cut.cancelled_owned()),
+            link,
+            greeted: false,
+            unacknowledged: false,
+        }
     }
 
     /// Waits until there are bytes ahead; none at the end of the stream.
@@ -47,12 +57,20 @@ impl LinkStream {
         }
         self.ahead.clear();
         self.taken = 0;
-        ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead))?;
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
+        if read.is_pending() {
+            self.acknowledge();
+        }
+        ready!(read)?;
         if !self.ahead.is_empty() {
             self.link.hear();
+            self.unacknowledged = true;
         }
         self.greet();
-        self.acknowledge_at_once();
+        // While there is more to read, the next read does it.
+        if self.ahead.len() < READ_AHEAD {
+            self.acknowledge();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -65,15 +83,19 @@ impl LinkStream {
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn acknowledge_at_once(&self) {
-        // Not sticky (tcp(7)): it is set again after each read. A failure costs time, nothing else.
-        if let Stream::Tcp(tcp) = &self.stream {
+    fn acknowledge(&mut self) {
+        // Not sticky (tcp(7)): it is set again after what has been read. A failure costs time, nothing else.
+        if let Stream::Tcp(tcp) = &self.stream
+            && std::mem::take(&mut self.unacknowledged)
+        {
             let _ = tcp.set_quickack(true);
         }
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn acknowledge_at_once(&self) {}
+    fn acknowledge(&mut self) {
+        self.unacknowledged = false;
+    }
 }
 
 impl AsyncRead for LinkStream {
