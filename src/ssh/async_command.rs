@@ -26,8 +26,7 @@ use super::{
 
 /// Longest command line: sshd passes it to the shell as one argument, which Linux limits to 128 KiB.
 pub const MAX_COMMAND_BYTES: usize = 120_000;
-/// Longest line that Linux takes as one argument, with what stands before the command: a directory of many quotes
-/// takes four bytes for each.
+/// Longest line that Linux takes as one argument, with what stands before it: a quote in a directory takes four bytes.
 const MAX_LINE_BYTES: usize = (128 << 10) - 1;
 /// Most that one command takes on standard input.
 pub const MAX_STDIN_BYTES: usize = 1 << 20;
@@ -214,19 +213,15 @@ impl Command {
         let (shell, opened) = match self.open(session, deadline).await {
             Ok(opened) => opened,
             Err(NotOpened::Cancelled) if session.is_lost() => {
-                return self.failed(Error::ConnectionLost {
-                    target: self.target.clone(),
-                    cause: "before it was asked for".into(),
-                });
+                let cause = "before it was asked for".into();
+                return self.failed(Error::ConnectionLost { target: self.target.clone(), cause });
             }
             Err(NotOpened::Cancelled) => return self.outcome(Status::Cancelled).with_remote_ended(true),
             Err(NotOpened::Failed(error)) => return self.failed(error),
         };
         if shell.is_none() && spec.cwd.is_some() {
-            return self.failed(Error::InvalidCommand {
-                field: "cwd",
-                why: "cannot be used on this host: its shell is unknown",
-            });
+            let why = "cannot be used on this host: its shell is unknown";
+            return self.failed(Error::InvalidCommand { field: "cwd", why });
         }
         let preamble = Preamble::new(shell, spec.cwd.as_deref());
         let bytes = spec.command.len() + preamble.as_ref().map_or(0, Preamble::len);
@@ -235,19 +230,18 @@ impl Command {
         }
         let environment = session.connections.environment();
         let place = &opened.place;
-        let stdin = spec.stdin.into_bytes();
-        let exec = Exec { preamble, command: spec.command, stdin, environment, agent: place.agent() };
+        let (command, stdin) = (spec.command, spec.stdin.into_bytes());
+        let exec = Exec { preamble, command, stdin, environment, agent: place.agent() };
         let stop = Stop { deadline, token: self.token.clone() };
         // Ending a process tree is rare, and takes more room than all else of a command.
         let beside = (|pid| Box::pin(session.stop(place, pid)), || place.answers());
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, beside).await;
+        // Nobody asked for a cancel: the session ended under the command.
         if exit.cause == Cause::Stopped && session.is_lost() {
-            // Nobody asked for a cancel: the session ended under the command.
             exit.cause = Cause::Lost;
         }
-        let agent_refused = exit.agent_refused;
-        let outcome = self.judge(exit, place, spec.cwd.unwrap_or_default());
-        Outcome { reconnected: opened.reconnected, agent_refused, ..outcome }
+        let (reconnected, agent_refused) = (opened.reconnected, exit.agent_refused);
+        Outcome { reconnected, agent_refused, ..self.judge(exit, place, spec.cwd.unwrap_or_default()) }
     }
 
     /// Opens a channel. An opening that is abandoned goes on by itself and closes what it got, since

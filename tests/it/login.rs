@@ -223,6 +223,9 @@ async fn session_whose_agent_went_away_connects_again_with_the_key_file_that_it_
     sshd.authorize(&key);
     let client = home.client(&[]).await;
     let session = client.call("ssh_connect", plain(&sshd)).await.success();
+    let run = json!({"session_id": session["session_id"], "command": "echo again"});
+    // sshd forks once more after the login; whoever runs a command runs in that child.
+    client.call("ssh_execute", run.clone()).await.success();
     fs::remove_file(&key).unwrap();
     sshd.signal_connections("KILL");
     // A command that is sent before the loss is noticed has an unknown outcome.
@@ -230,7 +233,6 @@ async fn session_whose_agent_went_away_connects_again_with_the_key_file_that_it_
         client.call("ssh_list_sessions", json!({})).await.success()["sessions"][0]["healthy"] == false
     })
     .await;
-    let run = json!({"session_id": session["session_id"], "command": "echo again"});
     let ran = client.call("ssh_execute", run).await.success();
     assert_eq!(ran["stdout"], "again\n");
 }

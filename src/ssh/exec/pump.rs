@@ -246,12 +246,17 @@ impl<'a> Pump<'a> {
     /// Whether it is time to ask if more is on its way.
     fn asks_for_echo(&mut self) -> bool {
         let due = self.is_quiet() && self.is_there() && !self.eof && self.stopping.is_none();
-        if !due || self.echo.done || self.echo.asked_at.is_some() {
+        if !due || self.knows_all() || self.echo.asked_at.is_some() {
             return false;
         }
         self.echo.asked_at = Some(self.since_exit);
         self.echo.times += 1;
         true
+    }
+
+    /// Whether nothing that was in flight at the exit is still to come. More than that comes from somebody who goes on.
+    fn knows_all(&self) -> bool {
+        self.echo.done || self.since_exit > IN_FLIGHT_BYTES
     }
 
     fn echoed(&mut self, answered: bool) {
@@ -278,7 +283,7 @@ impl<'a> Pump<'a> {
 
     fn is_over(&self, tree_is_done: bool) -> bool {
         let gone = self.closed || self.lost || self.refused;
-        let asked = self.echo.done || self.eof || self.stopping.is_some();
+        let asked = self.knows_all() || self.eof || self.stopping.is_some();
         let drained = self.is_quiet() && asked;
         let given_up = self.stopping.as_ref().is_some_and(|s| s.step == Step::Last && Instant::now() >= s.next);
         // What the host says of the tree is waited for, even when the shell itself has ended.

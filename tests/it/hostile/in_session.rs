@@ -253,6 +253,10 @@ async fn floods_in_a_session_end_with_the_time_of_the_command() {
             .await;
         lasts("keepalives", listens, |_| global("keepalive@openssh.com")).await;
     }
+}
+
+#[tokio::test]
+async fn floods_without_meaning_end_with_the_time_of_the_command() {
     lasts("global requests", true, |_| global("tcpip-forward").string("0.0.0.0").u32(0)).await;
     lasts("host keys without end", true, |_| {
         let key = Payload(Vec::new()).string("ssh-ed25519").string([7; 32]).0;
