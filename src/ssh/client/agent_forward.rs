@@ -11,7 +11,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,8 +48,10 @@ const TAKE_LIMIT: Duration = Duration::from_secs(30);
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// How long the server may take to say whether it takes the agent.
 const REPLY_LIMIT: Duration = Duration::from_secs(5);
-/// How long closing a channel may take.
-const CLOSE_LIMIT: Duration = Duration::from_millis(400);
+/// How long the server may take to close a channel that has ended.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Channels that the server did not close, of each of which russh keeps about 3.5 KB; then no more are let in.
+const MAX_UNCLOSED: usize = 256;
 
 /// The agent as one connection lends it.
 #[derive(Debug)]
@@ -60,13 +62,22 @@ pub(crate) struct AgentForward {
     binding: OnceLock<AgentSessionBinding>,
     /// A command asked for it. Before, and on a connection without commands, no channel is let in.
     asked: AtomicBool,
+    /// Channels that were closed from here.
+    unclosed: AtomicUsize,
     /// So that the first to ask is the first on the wire.
     turn: Mutex<()>,
 }
 
 impl AgentForward {
     pub(super) fn new(agent: AgentUse, target: Target) -> Self {
-        Self { agent, target, binding: OnceLock::new(), asked: AtomicBool::new(false), turn: Mutex::default() }
+        Self {
+            agent,
+            target,
+            binding: OnceLock::new(),
+            asked: AtomicBool::new(false),
+            unclosed: AtomicUsize::new(0),
+            turn: Mutex::default(),
+        }
     }
 
     /// Notes what the key exchange gave.
@@ -113,7 +124,14 @@ impl AgentForward {
         tracing::debug!(host = %self.target, "the SSH agent is in use");
         let (mut read, write) = channel.split();
         relay(&mut read, &write, agent).await;
-        let _ = timeout(CLOSE_LIMIT, write.close()).await;
+        let closed = async {
+            let _ = write.eof().await;
+            while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {}
+        };
+        if timeout(CLOSE_LIMIT, closed).await.is_err() {
+            self.unclosed.fetch_add(1, Ordering::Relaxed);
+            let _ = timeout(CLOSE_LIMIT, write.close()).await;
+        }
     }
 }
 
@@ -132,7 +150,8 @@ impl Lender {
     pub(super) fn open(&mut self, channel: Channel, reply: ChannelOpenHandle) {
         while self.open.try_join_next().is_some() {}
         let asked = self.forward.asked.load(Ordering::Acquire);
-        if !asked || self.open.len() >= MAX_AGENT_CHANNELS {
+        let worn = self.forward.unclosed.load(Ordering::Relaxed) >= MAX_UNCLOSED;
+        if !asked || worn || self.open.len() >= MAX_AGENT_CHANNELS {
             tracing::warn!(host = %self.forward.target, asked, open = self.open.len(), "a channel to the SSH agent is refused");
             // Refuses when dropped.
             return drop(reply);
