@@ -221,6 +221,8 @@ async fn a_dead_link_is_noticed_in_the_time_that_ssh_config_says() {
     let algorithms = of_config("ServerAliveInterval 1\nServerAliveCountMax 1", "h");
     assert_eq!(algorithms.keepalive, Keepalive { interval: Duration::from_secs(1), count: 1 });
     let connection = on(&sshd, &Home::new(), algorithms).await.unwrap();
+    // sshd forks once more after the login; whoever answers does so in that child.
+    assert!(connection.answers(Duration::from_secs(10)).await);
     sshd.signal_connections("STOP");
     tokio::time::timeout(Duration::from_secs(20), connection.closed()).await.expect("the end is noticed");
     assert_eq!(connection.cause(), "the server stopped answering");

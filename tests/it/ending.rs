@@ -9,7 +9,7 @@ use std::{fs, time::Duration};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::program::Program;
 use crate::support::{
@@ -24,6 +24,9 @@ use crate::support::{
 
 /// After this time nothing of a command may be left.
 const GONE_WITHIN: Duration = Duration::from_secs(4);
+
+/// One at a time: each starts two dozen trees, and has them end within the time limits of a machine with room.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// A tree of processes. MARK is a length of sleep that nobody else sleeps.
 struct Shape {
@@ -172,6 +175,7 @@ async fn timed_out(host: &str, session: &Session) {
 
 #[tokio::test]
 async fn nothing_is_left_after_a_timeout() {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     let sessions = hosts.sessions(&[]).await;
     join_all(sessions.iter().map(|(host, session)| timed_out(host, session))).await;
@@ -196,6 +200,7 @@ async fn cancelled(host: &str, session: &Session) {
 
 #[tokio::test]
 async fn nothing_is_left_after_a_cancel() {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     let sessions = hosts.sessions(&[]).await;
     join_all(sessions.iter().map(|(host, session)| cancelled(host, session))).await;
@@ -225,6 +230,7 @@ async fn cancelled_by_client(host: &str, session: &Session) {
 
 #[tokio::test]
 async fn nothing_is_left_after_a_cancelled_notification() {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     let sessions = hosts.sessions(&[]).await;
     join_all(sessions.iter().map(|(host, session)| cancelled_by_client(host, session))).await;
@@ -251,6 +257,7 @@ async fn disconnected(host: &str, session: &Session) {
 
 #[tokio::test]
 async fn nothing_is_left_after_a_disconnect() {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     let sessions = hosts.sessions(&[]).await;
     join_all(sessions.iter().map(|(host, session)| disconnected(host, session))).await;
@@ -259,6 +266,7 @@ async fn nothing_is_left_after_a_disconnect() {
 /// A login shell that takes its time to start, as root's often does.
 #[tokio::test]
 async fn slow_login_shell_does_not_keep_a_command_from_its_end() {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     if !is_root() {
         return;
@@ -276,6 +284,7 @@ async fn slow_login_shell_does_not_keep_a_command_from_its_end() {
 }
 
 async fn nothing_is_left_after(mut program: Program, by: &str) {
+    let _turn = TURN.acquire().await.unwrap();
     let hosts = Hosts::start().await;
     let mut victims = Vec::new();
     for (host, login) in hosts.logins() {
