@@ -271,10 +271,10 @@ async fn sessions_behind_a_hop_that_asked_open_forwards_and_further_connections_
         let start = json!({"session_id": opened["session_id"], "command": waiting});
         client.call("ssh_execute_async", start).await.success();
     }
+    crate::support::wait::eventually("there is a further connection", async || row.connections()[1] >= 2).await;
     assert_eq!(run(&client, &opened, "echo here").await.success()["stdout"], "here\n");
     std::fs::write(row.home.path().join("go"), "").unwrap();
     let before = row.connections()[1];
-    assert!(before >= 2, "{before}");
     let forward = json!({"local_port": 0, "remote_address": "localhost", "remote_port": row.hosts[1].port()});
     let forward =
         client.call("ssh_forward", with(forward, json!({"session_id": opened["session_id"]}))).await.success();
