@@ -23,7 +23,7 @@ use tokio::{
 use tracing::Instrument;
 
 use self::{
-    carry::{Carried, carry},
+    carry::{Carried, carry, close},
     line::{Line, Lines, MAX_LINES},
 };
 use super::{
@@ -273,7 +273,8 @@ async fn opening(line: Arc<Line>, peer: SocketAddr, spec: ForwardSpec, tell: one
     let opening = line.connection.open_direct_tcpip(&spec.remote_host, spec.remote_port, peer);
     let Ok(opened) = timeout(LATE_TIMEOUT, opening).await else { return };
     if let Err(Ok(late)) = tell.send(opened) {
-        let _ = late.close().await;
+        let (read, write) = late.split();
+        close(read, &write).await;
         line.closed_from_here();
     }
 }

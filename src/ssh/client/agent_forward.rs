@@ -124,12 +124,11 @@ impl AgentForward {
         tracing::debug!(host = %self.target, "the SSH agent is in use");
         let (mut read, write) = channel.split();
         relay(&mut read, &write, agent).await;
-        let closed = async {
-            let _ = write.eof().await;
-            while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {}
-        };
-        if timeout(CLOSE_LIMIT, closed).await.is_err() {
+        // Read on meanwhile: what nobody reads holds up the connection, and with it the word that is to be sent.
+        let closed = async { while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {} };
+        if timeout(CLOSE_LIMIT, async { tokio::join!(write.eof(), closed) }).await.is_err() {
             self.unclosed.fetch_add(1, Ordering::Relaxed);
+            drop(read);
             let _ = timeout(CLOSE_LIMIT, write.close()).await;
         }
     }

@@ -68,15 +68,27 @@ pub(super) async fn carry(mut local: TcpStream, channel: Channel, line: &Line) -
         tracing::debug!(%error, "the local end of a forwarded connection is gone");
     }
     drop(local);
-    // A target that sees the end of its input usually ends too.
-    if !told_end {
-        let _ = write.eof().await;
-    }
-    if timeout(CLOSE_TIMEOUT, closed(&mut read)).await == Ok(true) {
+    // Read on meanwhile: what nobody reads holds up the connection, and with it the word that is to be sent.
+    let ending = async {
+        // A target that sees the end of its input usually ends too.
+        let told = async {
+            if !told_end {
+                let _ = write.eof().await;
+            }
+        };
+        tokio::join!(closed(&mut read), told).0
+    };
+    if timeout(CLOSE_TIMEOUT, ending).await == Ok(true) {
         return Carried::ByServer;
     }
-    let _ = write.close().await;
+    close(read, &write).await;
     Carried::FromHere
+}
+
+/// Closes a channel that the server does not close. What is still to come is taken by nobody.
+pub(super) async fn close(read: ChannelReadHalf, write: &ChannelWriteHalf<Msg>) {
+    drop(read);
+    let _ = timeout(CLOSE_TIMEOUT, write.close()).await;
 }
 
 /// Channel to socket, until the server closes the channel. An error is the socket's.
