@@ -3,9 +3,12 @@
 //! One is enough as a rule. Another takes over for those that come later where the first is lost, is held up by a
 //! local end that does not read, or keeps the rests of too many channels.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -20,6 +23,9 @@ use crate::ssh::session::{Carrier, Session};
 pub(super) const MAX_LINES: usize = 4;
 /// Channels of one connection that were closed from here, each of which it keeps about 3.5 KB.
 const MAX_CLOSED_FROM_HERE: usize = 256;
+
+/// After another connection could not be had, none is tried for this long while the first carries.
+const DIAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that carries; it lives as long as what it carries.
 #[derive(Debug)]
@@ -84,11 +90,20 @@ struct Current {
     line: Arc<Line>,
     /// Those that still carry something.
     earlier: Vec<Weak<Line>>,
+    /// When another may be tried.
+    dials_from: Instant,
 }
 
 impl Lines {
     pub(super) fn new(first: Carrier, session: Arc<Session>) -> Self {
-        Self { current: AsyncMutex::new(Current { line: Line::new(first), earlier: Vec::new() }), session }
+        Self {
+            current: AsyncMutex::new(Current {
+                line: Line::new(first),
+                earlier: Vec::new(),
+                dials_from: Instant::now(),
+            }),
+            session,
+        }
     }
 
     /// The one for what comes next. Where it is lost and the session itself is not connected there is none: a forward
@@ -107,11 +122,14 @@ impl Lines {
         let next = match current.earlier.iter().filter_map(Weak::upgrade).find(usable) {
             Some(earlier) => earlier,
             // What is held up still carries; beyond the limit that has to do.
-            None if !lost && current.earlier.len() + 1 >= MAX_LINES => return Some(current.line.clone()),
+            None if !lost && (current.earlier.len() + 1 >= MAX_LINES || Instant::now() < current.dials_from) => {
+                return Some(current.line.clone());
+            }
             None => match self.session.connections.carrier(Instant::now() + OPEN_TIMEOUT).await {
                 Ok(connection) => Line::new(connection),
                 Err(error) => {
                     tracing::warn!(%error, "forward cannot connect");
+                    current.dials_from = Instant::now() + DIAL_PAUSE;
                     return (!lost).then(|| current.line.clone());
                 }
             },
