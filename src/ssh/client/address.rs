@@ -69,15 +69,15 @@ fn one_spelling(host: &str) -> Option<String> {
     if let Some((address, zone)) = host.split_once('%') {
         return address.parse::<Ipv6Addr>().ok().map(|address| format!("{address}%{zone}"));
     }
+    // With the dot it is the same host, and no domain is searched for it.
+    let host = host.strip_suffix('.').unwrap_or(host);
     if let Ok(address) = host.parse::<IpAddr>() {
         return Some(address.to_canonical().to_string());
     }
     if let Some(address) = inet_aton(host) {
         return Some(address.to_string());
     }
-    // With the dot it is the same host, and no domain is searched for it.
-    let name = host.strip_suffix('.').unwrap_or(host);
-    (!name.is_empty() && !name.ends_with('.')).then(|| name.to_ascii_lowercase())
+    (!host.is_empty() && !host.ends_with('.')).then(|| host.to_ascii_lowercase())
 }
 
 /// IPv4 as inet_aton(3) takes it, and getaddrinfo with it: one to four parts, each decimal, octal or hexadecimal; the
@@ -245,6 +245,8 @@ mod tests {
             ("bank.", Some("bank")),
             ("bank..", None),
             ("127.1", Some("127.0.0.1")),
+            ("127.1.", Some("127.0.0.1")),
+            ("127.0.0.1.", Some("127.0.0.1")),
             ("0x7f.1", Some("127.0.0.1")),
             ("2130706433", Some("127.0.0.1")),
             ("FD00:0:0::5", Some("fd00::5")),
