@@ -165,11 +165,10 @@ async fn a_local_program_that_reads_slowly_is_served_and_the_session_is_not_give
 async fn commands_beyond_the_channels_of_the_connection_wait_for_a_place() {
     let scene = Scene::start().await;
     let go = scene.home.path().join("go");
-    let command = format!("until [ -e {} ]; do sleep 0.05; done; echo done", go.display());
-    let mut ids = Vec::new();
+    let command = format!("echo here; until [ -e {} ]; do sleep 0.05; done; echo done", go.display());
     for _ in 0..2 {
-        let started = scene.call("ssh_execute_async", json!({"command": command})).await.success();
-        ids.push(started["command_id"].clone());
+        // Once it says something it has its place.
+        scene.call("ssh_execute_async", json!({"command": command, "until": "here"})).await.success();
     }
     let more = (0..3).map(|_| {
         let (client, id, command) = (scene.client.clone(), scene.id.clone(), command.clone());
@@ -185,7 +184,7 @@ async fn commands_beyond_the_channels_of_the_connection_wait_for_a_place() {
     eventually("all are there", async || listed().await == 6).await;
     std::fs::write(&go, "").unwrap();
     for waiting in more {
-        assert_eq!(bounded("a command that waited", waiting).await.unwrap()["stdout"], "done\n");
+        assert_eq!(bounded("a command that waited", waiting).await.unwrap()["stdout"], "here\ndone\n");
     }
     assert_eq!(scene.spent(), (1, 2), "no further login was tried");
 }

@@ -76,7 +76,7 @@ impl LoginPlan {
         let loaded = loading.await.map_err(|error| ClientError::Protocol(error.to_string()))??;
         let by_keys = self.methods.contains(&Method::PublicKey);
         let nothing_else = by_keys && loaded.keys.is_empty() && self.password.is_none() && self.totp.is_none();
-        if nothing_else && matches!(self.agent, AgentUse::OfEnvironment(_)) && !agent::is_named(&self.agent) {
+        if nothing_else && matches!(self.agent, AgentUse::OfEnvironment(_)) && !self.agent.is_named() {
             return Err(agent::missing());
         }
         let unlocked = answers.iter().filter_map(|answered| match &answered.asked {

@@ -23,13 +23,7 @@ pub(super) async fn connect(
     binding: Option<&AgentSessionBinding>,
     limit: Duration,
 ) -> Result<Agent, ClientError> {
-    let mut agent = within("connecting", open(which, limit)).await?;
-    if let Some(binding) = binding {
-        // An agent that knows nothing of it has no such keys, and says so.
-        let bound = async { Ok(agent.bind_session(binding, false).await) };
-        let _ = within("telling it the host", bound).await?;
-    }
-    Ok(agent)
+    bound(which, binding, limit, false).await
 }
 
 /// Connects for somebody else, and tells the agent which connection asks from then on.
@@ -38,12 +32,22 @@ pub(in crate::ssh::client) async fn lent(
     binding: Option<&AgentSessionBinding>,
     limit: Duration,
 ) -> Result<Socket, ClientError> {
+    Ok(bound(which, binding, limit, true).await?.into_inner())
+}
+
+async fn bound(
+    which: &AgentUse,
+    binding: Option<&AgentSessionBinding>,
+    limit: Duration,
+    forwards: bool,
+) -> Result<Agent, ClientError> {
     let mut agent = within("connecting", open(which, limit)).await?;
     if let Some(binding) = binding {
-        let bound = async { Ok(agent.bind_session(binding, true).await) };
+        // An agent that knows nothing of it has no such keys, and says so.
+        let bound = async { Ok(agent.bind_session(binding, forwards).await) };
         let _ = within("telling it the host", bound).await?;
     }
-    Ok(agent.into_inner())
+    Ok(agent)
 }
 
 /// What the agent holds.
@@ -56,20 +60,15 @@ pub(super) fn missing() -> ClientError {
     ClientError::AgentUnavailable { why: "SSH_AUTH_SOCK is not set".into() }
 }
 
-/// Whether there can be an agent at all.
-pub(super) fn is_named(which: &AgentUse) -> bool {
-    match which {
-        AgentUse::Off => false,
-        AgentUse::OfEnvironment(None) => cfg!(windows),
-        AgentUse::OfEnvironment(Some(_)) | AgentUse::At(_) => true,
-    }
-}
-
 impl AgentUse {
     /// Whether there can be an agent at all.
     #[must_use]
     pub fn is_named(&self) -> bool {
-        is_named(self)
+        match self {
+            AgentUse::Off => false,
+            AgentUse::OfEnvironment(None) => cfg!(windows),
+            AgentUse::OfEnvironment(Some(_)) | AgentUse::At(_) => true,
+        }
     }
 }
 

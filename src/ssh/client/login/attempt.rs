@@ -273,7 +273,7 @@ impl Login<'_, '_> {
         &mut self,
         which: &AgentUse,
     ) -> Result<Vec<russh::keys::agent::AgentIdentity>, ClientError> {
-        if !agent::is_named(which) || self.progress.agent_trouble.is_some() {
+        if !which.is_named() || self.progress.agent_trouble.is_some() {
             return Ok(Vec::new());
         }
         let binding = self.handle.agent_session_binding();
