@@ -21,14 +21,20 @@ use tokio_util::{
 
 use super::{handler::LinkState, route::Stream};
 
-/// What is read at once. Memory that was never filled is never touched, so an idle connection does not pay for it.
-const READ_AHEAD: usize = 128 << 10;
+/// What is read at once while there is much to read.
+const READ_MUCH: usize = 128 << 10;
+/// What is read at once otherwise: it is kept for as long as the connection.
+const READ_LITTLE: usize = 4 << 10;
+/// So many small reads one after the other show that there is not much any more.
+const CALM: u8 = 16;
 
 pub(super) struct LinkStream {
     stream: Stream,
     /// Read and not yet asked for: what is in `ahead` from `taken` on.
     ahead: BytesMut,
     taken: usize,
+    /// Small reads since the last that was not.
+    calm: u8,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     link: Arc<LinkState>,
     greeted: bool,
@@ -38,11 +44,11 @@ pub(super) struct LinkStream {
 
 impl LinkStream {
     pub(super) fn new(stream: Stream, cut: CancellationToken, link: Arc<LinkState>) -> Self {
-        let ahead = BytesMut::with_capacity(READ_AHEAD);
         Self {
             stream,
-            ahead,
+            ahead: BytesMut::with_capacity(READ_LITTLE),
             taken: 0,
+            calm: 0,
             cut: Box::pin(cut.cancelled_owned()),
             link,
             greeted: false,
@@ -55,8 +61,7 @@ impl LinkStream {
         if self.taken < self.ahead.len() {
             return Poll::Ready(Ok(()));
         }
-        self.ahead.clear();
-        self.taken = 0;
+        self.make_room();
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
         if read.is_pending() {
             self.acknowledge();
@@ -68,10 +73,23 @@ impl LinkStream {
         }
         self.greet();
         // While there is more to read, the next read does it.
-        if self.ahead.len() < READ_AHEAD {
+        if self.ahead.len() < self.ahead.capacity() {
             self.acknowledge();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Empties what is ahead, for a read of the size that the last ones call for.
+    fn make_room(&mut self) {
+        let much = self.ahead.capacity() > READ_LITTLE;
+        self.calm = if self.ahead.len() < READ_LITTLE { self.calm.saturating_add(1) } else { 0 };
+        if much && self.calm >= CALM {
+            self.ahead = BytesMut::with_capacity(READ_LITTLE);
+        } else if !much && self.ahead.len() >= READ_LITTLE {
+            self.ahead = BytesMut::with_capacity(READ_MUCH);
+        }
+        self.ahead.clear();
+        self.taken = 0;
     }
 
     /// Keeps the first bytes, so that "not SSH" can say what is there instead.
