@@ -20,6 +20,8 @@ use crate::ssh::{
 
 /// Longest label, in characters.
 const MAX_NAME_CHARS: usize = 64;
+/// How many other sessions to the same host an answer names, the newest; each is 36 characters for an agent to read.
+const OTHER_SESSIONS_TOLD: usize = 20;
 
 impl App {
     /// Opens a session, or reuses one.
@@ -204,7 +206,7 @@ impl App {
         if !session.is_open() {
             return Err("dead");
         }
-        if Where::of_session(&session) != *place {
+        if !place.is_of(&session) {
             return Err("other_target");
         }
         session.touch();
@@ -225,11 +227,11 @@ impl App {
         }
         let place = Where::of_session(session);
         let others = self.sessions.list(|other| {
-            other.is_open()
-                && other.owner == session.owner
-                && other.id != session.id
-                && Where::of_session(other) == place
+            other.is_open() && other.owner == session.owner && other.id != session.id && place.is_of(other)
         });
+        if let Some(more) = others.len().checked_sub(OTHER_SESSIONS_TOLD).filter(|more| *more > 0) {
+            about.notices.push(format!("{more} more of your sessions lead to this host: ssh_list_sessions names them."));
+        }
         Connected {
             session: self.session_info(session),
             reused: false,
@@ -238,7 +240,7 @@ impl App {
             auth_method: session.facts.auth_method.clone(),
             host_key: session.facts.host_key.clone(),
             server_version: session.facts.server_version.clone(),
-            other_sessions: others.iter().map(|other| other.id).collect(),
+            other_sessions: others.iter().take(OTHER_SESSIONS_TOLD).map(|other| other.id).collect(),
             timeout: about.timeout,
             resolved: about.resolved,
             notices: about.notices,
@@ -280,6 +282,11 @@ impl Where {
         let (target, hops) = (session.target().clone(), session.hops().to_vec());
         Self { target, hops, way: session.choices.way.clone() }
     }
+
+    /// Whether that session leads there.
+    fn is_of(&self, session: &Session) -> bool {
+        self.target == *session.target() && self.hops == session.hops() && self.way == session.choices.way
+    }
 }
 
 /// A label is for people: printable, short, and not to be mistaken for an id.
@@ -302,7 +309,7 @@ fn name_is_free(
 ) -> Result<(), Error> {
     let Some(name) = name else { return Ok(()) };
     let same_name = |other: &&Arc<Session>| other.choices.name.as_deref() == Some(name) && other.owner == *owner;
-    match open.filter(same_name).find(|other| Where::of_session(other) != *place) {
+    match open.filter(same_name).find(|other| !place.is_of(other)) {
         Some(other) => Err(Error::NameInUse { name: name.to_owned(), session_id: other.id }),
         None => Ok(()),
     }

@@ -105,7 +105,7 @@ pub struct Connected {
     pub host_key: HostKeyInfo,
     /// Such as `SSH-2.0-OpenSSH_9.2p1`.
     pub server_version: String,
-    /// The caller's other live sessions to the same host, port and user.
+    /// The caller's other live sessions to the same host, port and user: the newest, and a notice counts the rest.
     pub other_sessions: Vec<SessionId>,
     /// The deadline that was in force.
     pub timeout: Duration,

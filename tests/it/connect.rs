@@ -306,6 +306,21 @@ async fn other_live_sessions_to_the_same_target_are_named() {
 }
 
 #[tokio::test]
+async fn of_many_other_sessions_the_newest_are_named_and_the_rest_counted() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let client = Home::new().client(&[]).await;
+    let mut opened = Vec::new();
+    for _ in 0..21 {
+        opened.insert(0, connect(&client, &sshd, json!({})).await["session_id"].clone());
+    }
+    opened.pop();
+    let last = connect(&client, &sshd, json!({})).await;
+    assert_eq!(last["other_sessions"], json!(opened));
+    let notices = last["notices"].to_string();
+    assert!(notices.contains("1 more of your sessions lead to this host: ssh_list_sessions"), "{notices}");
+}
+
+#[tokio::test]
 async fn persistent_session_is_not_closed_for_idleness() {
     let Some(sshd) = Sshd::start().await else { return };
     let client = Home::new().client(&[("SSH_INACTIVITY_TIMEOUT", "1")]).await;

@@ -120,7 +120,7 @@ pub struct ConnectResult {
     pub host_key: HostKeyWord,
     /// How the server names itself.
     pub server_version: String,
-    /// Your other live sessions to the same host, port and user.
+    /// Your other live sessions to the same host, port and user, the newest 20.
     pub other_sessions: Vec<String>,
     /// What lines of the ssh configuration decided.
     #[schemars(extend("x-unlisted" = true))]
