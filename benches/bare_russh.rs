@@ -124,7 +124,14 @@ impl Server {
 }
 
 async fn execute(connection: &Connection) {
-    let mut channel = connection.channel_open_session().await.unwrap();
+    let mut channel = loop {
+        match connection.channel_open_session().await {
+            Ok(channel) => break channel,
+            // The server still holds the place of a command that has just ended.
+            Err(russh::Error::ChannelOpenFailure(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("no channel: {error}"),
+        }
+    };
     channel.exec(true, "true").await.unwrap();
     let mut status = None;
     let ended = tokio::time::timeout(Duration::from_secs(30), async {
