@@ -178,3 +178,29 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn much_is_read_ahead_only_while_there_is_much() {
+        let (mut server, ours) = tokio::io::duplex(READ_MUCH);
+        let stream = Stream::Other(Box::new(ours));
+        let mut link = LinkStream::new(stream, CancellationToken::new(), Arc::default());
+        let mut heard = vec![0; READ_MUCH];
+
+        assert_eq!(link.ahead.capacity(), READ_LITTLE);
+        server.write_all(&heard).await.expect("there is room");
+        link.read_exact(&mut heard).await.expect("all of it");
+        assert_eq!(link.ahead.capacity(), READ_MUCH);
+
+        for _ in 0..=CALM {
+            server.write_all(b"little").await.expect("there is room");
+            link.read_exact(&mut heard[..6]).await.expect("all of it");
+        }
+        assert_eq!(link.ahead.capacity(), READ_LITTLE);
+    }
+}
