@@ -230,7 +230,9 @@ impl App {
             other.is_open() && other.owner == session.owner && other.id != session.id && place.is_of(other)
         });
         if let Some(more) = others.len().checked_sub(OTHER_SESSIONS_TOLD).filter(|more| *more > 0) {
-            about.notices.push(format!("{more} more of your sessions lead to this host: ssh_list_sessions names them."));
+            about
+                .notices
+                .push(format!("{more} more of your sessions lead to this host: ssh_list_sessions names them."));
         }
         Connected {
             session: self.session_info(session),

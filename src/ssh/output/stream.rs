@@ -69,7 +69,11 @@ impl Stream {
 
     /// The piece that goes to the file next; it stays here until [`Stream::settled`].
     pub(super) fn next_piece(&self) -> Piece {
-        Piece { bytes: copy(&self.tail, 0, PIECE_BYTES.min(self.tail.len())), position: self.pieces * PIECE_BYTES as u64, file: self.file.clone() }
+        Piece {
+            bytes: copy(&self.tail, 0, PIECE_BYTES.min(self.tail.len())),
+            position: self.pieces * PIECE_BYTES as u64,
+            file: self.file.clone(),
+        }
     }
 
     /// The piece number `piece` is in `file`.
