@@ -186,21 +186,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn much_is_read_ahead_only_while_there_is_much() {
+    async fn much_is_read_ahead_only_while_there_is_much() -> io::Result<()> {
         let (mut server, ours) = tokio::io::duplex(READ_MUCH);
         let stream = Stream::Other(Box::new(ours));
         let mut link = LinkStream::new(stream, CancellationToken::new(), Arc::default());
         let mut heard = vec![0; READ_MUCH];
 
         assert_eq!(link.ahead.capacity(), READ_LITTLE);
-        server.write_all(&heard).await.expect("there is room");
-        link.read_exact(&mut heard).await.expect("all of it");
+        server.write_all(&heard).await?;
+        link.read_exact(&mut heard).await?;
         assert_eq!(link.ahead.capacity(), READ_MUCH);
 
         for _ in 0..=CALM {
-            server.write_all(b"little").await.expect("there is room");
-            link.read_exact(&mut heard[..6]).await.expect("all of it");
+            server.write_all(b"little").await?;
+            link.read_exact(&mut heard[..6]).await?;
         }
         assert_eq!(link.ahead.capacity(), READ_LITTLE);
+        Ok(())
     }
 }
