@@ -25,7 +25,7 @@ use russh::ChannelOpenFailure;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::pool::{Next, Pool, Pooled, Refusal};
+use self::pool::{Next, Pool, Pooled, Refusal, SparePlace};
 pub(crate) use self::{carrier::Carrier, pool::Place};
 use crate::ssh::{
     Error,
@@ -165,10 +165,10 @@ impl Connections {
             // Heard from here on, so that no place is missed between the look and the wait.
             freed.as_mut().enable();
             match self.pool.next(failures) {
-                Next::Place(place) => {
+                Next::Place(place, spare) => {
                     // Where a connection serves once, another caller may have been first.
                     let most = if self.pool.serves_once() { DIALS_WHERE_SERVED_ONCE } else { 1 };
-                    if let Some(channel) = self.open_on(&place, dialled_anew < most).await? {
+                    if let Some(channel) = self.open_on(&place, spare, dialled_anew < most).await? {
                         return Ok((channel, place.opened()));
                     }
                 }
@@ -190,9 +190,14 @@ impl Connections {
     }
 
     /// The channel; none where the connection was full, or turned out to be lost and another one may be tried.
-    async fn open_on(&self, place: &Place, may_try_another: bool) -> Result<Option<Channel>, Error> {
+    async fn open_on(
+        &self,
+        place: &Place,
+        spare: Option<SparePlace>,
+        may_try_another: bool,
+    ) -> Result<Option<Channel>, Error> {
         let connection = &place.pooled.connection;
-        let mut opening = pin!(self.open_with_spare(place));
+        let mut opening = pin!(self.open_with_spare(place, spare));
         let opened = loop {
             match timeout(OPEN_TIMEOUT, &mut opening).await {
                 Ok(opened) => break opened,
@@ -219,9 +224,9 @@ impl Connections {
     }
 
     /// Opens the channel, and beside it the one that is kept for ending commands if that is missing.
-    async fn open_with_spare(&self, place: &Place) -> Result<Channel, russh::Error> {
+    async fn open_with_spare(&self, place: &Place, spare: Option<SparePlace>) -> Result<Channel, russh::Error> {
         let connection = &place.pooled.connection;
-        let Some(spare_place) = self.pool.spare_place(place) else { return connection.open_session().await };
+        let Some(spare_place) = spare else { return connection.open_session().await };
         match tokio::join!(connection.open_session(), connection.open_session()) {
             (Ok(channel), Ok(spare)) => {
                 spare_place.keep(spare);

@@ -55,8 +55,8 @@ struct State {
 
 /// What a caller who wants a channel does next.
 pub(super) enum Next {
-    /// Opens one here.
-    Place(Place),
+    /// Opens one here, and beside it the one that is kept for ending commands, where that is missing.
+    Place(Place, Option<SparePlace>),
     /// Opens a connection; `anew` where none is left.
     Dial { anew: bool },
     /// Waits for a place.
@@ -197,9 +197,15 @@ impl Pool {
         state.forget_closed();
         let most = state.for_commands();
         let takes = |pooled: &Pooled| if pooled.is_for_one() { 1 } else { most };
-        let free = state.open.iter().find(|pooled| pooled.load().channels < takes(pooled));
+        let opens_spare = |pooled: &Pooled| pooled.load().opens_spare();
+        let free = state.open.iter().find(|pooled| !opens_spare(pooled) && pooled.load().channels < takes(pooled));
         if let Some(pooled) = free {
-            return Next::Place(self.place(pooled));
+            let keeps_spare = state.limit > 1 && !pooled.is_for_one();
+            let spare = keeps_spare.then(|| SparePlace::take(pooled, &self.freed)).flatten();
+            return Next::Place(self.place(pooled), spare);
+        }
+        if state.open.iter().any(|pooled| opens_spare(pooled) && pooled.load().channels < takes(pooled)) {
+            return Next::Wait;
         }
         if state.open.is_empty() {
             return match (&state.failures, state.dialling) {
@@ -236,12 +242,6 @@ impl Pool {
         let pooled = Pooled::new(connection);
         state.open.push(pooled.clone());
         self.place(&pooled)
-    }
-
-    /// The room for the channel that is kept for ending commands, where that is missing.
-    pub(super) fn spare_place(&self, place: &Place) -> Option<SparePlace> {
-        let is_needed = self.state().limit > 1 && !place.pooled.is_for_one();
-        is_needed.then(|| SparePlace::take(&place.pooled)).flatten()
     }
 
     /// A refusal of the channel that is kept for ending commands, beside that of `place`.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::ssh::client::{Channel, Connection};
 
@@ -47,6 +47,11 @@ impl Load {
     pub(super) fn note_closed(&mut self) {
         self.closing();
         self.closed.push(Instant::now());
+    }
+
+    /// Whether the channel for ending commands is asked for and not answered.
+    pub(super) fn opens_spare(&self) -> bool {
+        matches!(self.spare, Spare::Opening)
     }
 
     /// Channels that the server may count, besides those of `channels`.
@@ -90,32 +95,38 @@ impl Pooled {
     }
 }
 
-/// The room for the channel that is kept for ending commands; free again when dropped without it.
-pub(in super::super) struct SparePlace(Arc<Pooled>);
+/// The room for the channel that is kept for ending commands; free again when dropped without it. Until then the
+/// connection takes no further command, which could get that room from the server.
+pub(in super::super) struct SparePlace {
+    pooled: Arc<Pooled>,
+    freed: Arc<Notify>,
+}
 
 impl SparePlace {
     pub(in super::super) fn keep(self, channel: Channel) {
-        self.0.load().spare = Spare::Kept(channel);
+        self.pooled.load().spare = Spare::Kept(channel);
     }
 }
 
 impl SparePlace {
     /// None where it is kept already.
-    pub(super) fn take(pooled: &Arc<Pooled>) -> Option<Self> {
+    pub(super) fn take(pooled: &Arc<Pooled>, freed: &Arc<Notify>) -> Option<Self> {
         let mut load = pooled.load();
         if !matches!(load.spare, Spare::Missing) {
             return None;
         }
         load.spare = Spare::Opening;
-        Some(Self(pooled.clone()))
+        Some(Self { pooled: pooled.clone(), freed: freed.clone() })
     }
 }
 
 impl Drop for SparePlace {
     fn drop(&mut self) {
-        let mut load = self.0.load();
-        if matches!(load.spare, Spare::Opening) {
+        let mut load = self.pooled.load();
+        if load.opens_spare() {
             load.spare = Spare::Missing;
         }
+        drop(load);
+        self.freed.notify_waiters();
     }
 }
