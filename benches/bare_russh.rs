@@ -124,6 +124,11 @@ impl Server {
 }
 
 async fn execute(connection: &Connection) {
+    let ended = tokio::time::timeout(Duration::from_secs(30), run_true(connection)).await;
+    assert_eq!(ended.expect("the command ends"), Some(0));
+}
+
+async fn run_true(connection: &Connection) -> Option<u32> {
     let mut channel = loop {
         match connection.channel_open_session().await {
             Ok(channel) => break channel,
@@ -134,15 +139,12 @@ async fn execute(connection: &Connection) {
     };
     channel.exec(true, "true").await.unwrap();
     let mut status = None;
-    let ended = tokio::time::timeout(Duration::from_secs(30), async {
-        while let Some(message) = channel.wait().await {
-            match message {
-                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
-                ChannelMsg::Close => break,
-                _ => {}
-            }
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+            ChannelMsg::Close => break,
+            _ => {}
         }
-    });
-    ended.await.expect("the command ends");
-    assert_eq!(status, Some(0));
+    }
+    status
 }

@@ -229,10 +229,10 @@ impl App {
         let others = self.sessions.list(|other| {
             other.is_open() && other.owner == session.owner && other.id != session.id && place.is_of(other)
         });
-        if let Some(more) = others.len().checked_sub(OTHER_SESSIONS_TOLD).filter(|more| *more > 0) {
-            about
-                .notices
-                .push(format!("{more} more of your sessions lead to this host: ssh_list_sessions names them."));
+        let more = others.len().saturating_sub(OTHER_SESSIONS_TOLD);
+        if more > 0 {
+            let notice = format!("{more} more of your sessions lead to this host: ssh_list_sessions names them.");
+            about.notices.push(notice);
         }
         Connected {
             session: self.session_info(session),

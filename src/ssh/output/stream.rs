@@ -172,7 +172,7 @@ impl Stream {
     }
 }
 
-/// The bytes from `from` to `to`, a slice at a time: byte by byte takes ten times as long.
+/// The bytes from `from` to `to`, whole slices at a time.
 fn copy(tail: &VecDeque<u8>, from: usize, to: usize) -> Vec<u8> {
     let (first, second) = tail.as_slices();
     let within = |at: usize| (at.min(first.len()), at.saturating_sub(first.len()));
