@@ -351,6 +351,29 @@ async fn a_stalled_reader_of_a_forward_does_not_stall_those_that_come_after_it()
     }
 }
 
+#[tokio::test]
+async fn another_connection_that_cannot_be_had_is_not_tried_for_each_that_comes() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let (listener, port) = target().await;
+    let opened = forward(&session, 0, port).await;
+    let (mut reader, mut far) = stalled(&opened, &listener).await;
+    std::fs::write(sshd.directory().join("authorized_keys"), "").unwrap();
+    let before = sshd.logged("Connection from");
+    let mut later = Vec::new();
+    for _ in 0..3 {
+        later.push(connect(&opened).await);
+    }
+    // What is held up carries them once it is read again.
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+    for _ in 0..3 {
+        bounded("the target is reached", listener.accept()).await.unwrap();
+    }
+    assert_eq!(sshd.logged("Connection from") - before, 1);
+    far.shutdown().await.unwrap();
+    bounded("the rest", reading).await.unwrap().unwrap();
+}
+
 /// Bytes of memory that the process holds.
 fn memory(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
