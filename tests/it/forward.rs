@@ -351,29 +351,6 @@ async fn a_stalled_reader_of_a_forward_does_not_stall_those_that_come_after_it()
     }
 }
 
-#[tokio::test]
-async fn another_connection_that_cannot_be_had_is_not_tried_for_each_that_comes() {
-    let Some(sshd) = Sshd::start().await else { return };
-    let session = Session::on_sshd(&sshd, &[]).await;
-    let (listener, port) = target().await;
-    let opened = forward(&session, 0, port).await;
-    let (mut reader, mut far) = stalled(&opened, &listener).await;
-    std::fs::write(sshd.directory().join("authorized_keys"), "").unwrap();
-    let before = sshd.logged("Connection from");
-    let mut later = Vec::new();
-    for _ in 0..3 {
-        later.push(connect(&opened).await);
-    }
-    // What is held up carries them once it is read again.
-    let reading = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-    for _ in 0..3 {
-        bounded("the target is reached", listener.accept()).await.unwrap();
-    }
-    assert_eq!(sshd.logged("Connection from") - before, 1);
-    far.shutdown().await.unwrap();
-    bounded("the rest", reading).await.unwrap().unwrap();
-}
-
 /// Bytes of memory that the process holds.
 fn memory(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -401,16 +378,11 @@ async fn forwarded_connections_that_have_ended_leave_nothing_behind() {
     assert!(grown < 2 << 20, "{grown} bytes");
 }
 
-#[tokio::test]
-async fn a_connection_that_keeps_the_rests_of_many_channels_is_replaced() {
-    let Some(sshd) = Sshd::start().await else { return };
-    let session = Session::on_sshd(&sshd, &[]).await;
-    let (listener, port) = target().await;
-    let opened = forward(&session, 0, port).await;
-    let logins = sshd.logged("Accepted publickey for");
+/// Connections of which the server closes no channel, so many that another connection is to carry those that come.
+async fn wear_out(opened: &Value, listener: &TcpListener) -> Vec<TcpStream> {
     let mut targets = Vec::new();
     for _ in 0..256 {
-        let near = connect(&opened).await;
+        let near = connect(opened).await;
         let (mut far, _) = bounded("the target is reached", listener.accept()).await.unwrap();
         far.write_all(b"x").await.unwrap();
         // Closed with something unread, the near end is reset; a target that goes on hears of no end.
@@ -418,6 +390,17 @@ async fn a_connection_that_keeps_the_rests_of_many_channels_is_replaced() {
         drop(near);
         targets.push(far);
     }
+    targets
+}
+
+#[tokio::test]
+async fn a_connection_that_keeps_the_rests_of_many_channels_is_replaced() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let (listener, port) = target().await;
+    let opened = forward(&session, 0, port).await;
+    let logins = sshd.logged("Accepted publickey for");
+    let _targets = wear_out(&opened, &listener).await;
     assert_eq!(sshd.logged("Accepted publickey for"), logins);
     eventually("another connection carries", async || {
         let _near = connect(&opened).await;
@@ -425,6 +408,28 @@ async fn a_connection_that_keeps_the_rests_of_many_channels_is_replaced() {
         sshd.logged("Accepted publickey for") == logins + 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn another_connection_that_cannot_be_had_is_not_tried_for_each_that_comes() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let (listener, port) = target().await;
+    let opened = forward(&session, 0, port).await;
+    std::fs::write(sshd.directory().join("authorized_keys"), "").unwrap();
+    let before = sshd.logged("Connection from");
+    let mut targets = wear_out(&opened, &listener).await;
+    eventually("another connection is tried", async || {
+        let _near = connect(&opened).await;
+        targets.push(bounded("the target is reached", listener.accept()).await.unwrap().0);
+        sshd.logged("Connection from") > before
+    })
+    .await;
+    for _ in 0..3 {
+        let _near = connect(&opened).await;
+        bounded("the target is reached", listener.accept()).await.unwrap();
+    }
+    assert_eq!(sshd.logged("Connection from"), before + 1);
 }
 
 #[tokio::test]
