@@ -14,6 +14,7 @@ pub(crate) struct Slopes {
     pub(crate) descriptors: f64,
     pub(crate) threads: f64,
     pub(crate) mebibytes: f64,
+    pub(crate) private_mebibytes: f64,
 }
 
 impl Samples {
@@ -50,6 +51,7 @@ impl Samples {
             descriptors: slope(|seen| seen.descriptors as f64),
             threads: slope(|seen| seen.threads as f64),
             mebibytes: slope(|seen| seen.memory as f64 / f64::from(1 << 20)),
+            private_mebibytes: slope(|seen| seen.private as f64 / f64::from(1 << 20)),
         }
     }
 
@@ -58,10 +60,11 @@ impl Samples {
         let (Some((_, first)), Some((_, last))) = (self.0.first(), self.0.last()) else { return "nothing".to_owned() };
         let most = |of: fn(&Resources) -> u64| self.0.iter().map(|(_, seen)| of(seen)).max().unwrap_or(0);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let Slopes { descriptors, threads, mebibytes } = self.slopes();
+        let Slopes { descriptors, threads, mebibytes, private_mebibytes } = self.slopes();
         format!(
             "{} samples; descriptors {} to {} (most {}, {descriptors:+.1}/h); threads {} to {} (most {}, {threads:+.1}/h); \
-             memory {:.1} to {:.1} MiB (most {:.1}, {mebibytes:+.2}/h)",
+             memory {:.1} to {:.1} MiB (most {:.1}, {mebibytes:+.2}/h), private {:.1} to {:.1} (most {:.1}, \
+             {private_mebibytes:+.2}/h)",
             self.0.len(),
             first.descriptors,
             last.descriptors,
@@ -72,6 +75,9 @@ impl Samples {
             mib(first.memory),
             mib(last.memory),
             mib(most(|seen| seen.memory)),
+            mib(first.private),
+            mib(last.private),
+            mib(most(|seen| seen.private)),
         )
     }
 }
