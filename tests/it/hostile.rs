@@ -8,6 +8,11 @@ mod in_session;
 
 use std::{fs, io, time::Duration};
 
+use futures_util::{
+    FutureExt,
+    future::LocalBoxFuture,
+    stream::{self, StreamExt},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -30,6 +35,17 @@ const MEMORY: u64 = 8 << 20;
 const BANNER_MEMORY: u64 = 1 << 20;
 /// What one answer may have, in bytes: the output that is shown, and what stands around it.
 const ANSWER: usize = 20_000;
+
+/// So many attacks of a test go on at once. They are such as wait: one flood keeps a processor busy.
+const AT_ONCE: usize = 4;
+
+/// An attack of [`all_of`], which fails by a panic.
+type Attack = LocalBoxFuture<'static, ()>;
+
+/// Runs attacks, each on a process of its own.
+async fn all_of(attacks: impl IntoIterator<Item = Attack>) {
+    stream::iter(attacks).for_each_concurrent(AT_ONCE, |attack| attack).await;
+}
 
 /// What became of an attack.
 struct Told {
@@ -116,6 +132,20 @@ where
     victim.assert_unharmed(attack, &victim.honest.run("echo after").await);
     told.assert(attack, codes, memory);
     assert!(!told.answer.text.contains("canary-7261"), "{attack}: {}", told.answer.text);
+}
+
+/// [`at_connect`] as one of several.
+fn attack<F>(
+    name: impl Into<String>,
+    script: impl Fn(Wire) -> F + Send + 'static,
+    codes: &'static [&'static str],
+    memory: u64,
+) -> Attack
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let name = name.into();
+    async move { at_connect(&name, script, codes, memory).await }.boxed_local()
 }
 
 /// Attacks while a command runs; gives what its caller is told.

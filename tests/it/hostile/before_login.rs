@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::{BANNER_MEMORY, MEMORY, at_connect};
+use super::{BANNER_MEMORY, MEMORY, all_of, at_connect, attack};
 use crate::support::fake_server::wire::{Exchange, ID, Payload, Wire, kexinit, msg};
 
 const TIMEOUT: &[&str] = &["connect_timeout"];
@@ -13,7 +13,6 @@ const UNANSWERED: &[&str] = &["connection_lost", "connect_timeout"];
 
 #[tokio::test]
 async fn banners_that_are_none_end_within_the_time_and_a_mebibyte() {
-    at_connect("silent", |mut wire| async move { wire.hold().await }, TIMEOUT, BANNER_MEMORY).await;
     let drip = |mut wire: Wire| async move {
         for byte in ID.bytes().cycle() {
             wire.raw(&[byte]).await?;
@@ -21,24 +20,28 @@ async fn banners_that_are_none_end_within_the_time_and_a_mebibyte() {
         }
         Ok(())
     };
-    at_connect("one byte a second", drip, TIMEOUT, BANNER_MEMORY).await;
-    let garbage = |mut wire: Wire| async move { wire.raw_for_ever(&[0xff, 0, 0x1b, 7, b'\n', 0x80]).await };
-    at_connect("endless garbage", garbage, NOT_SSH, BANNER_MEMORY).await;
-    let lines = |mut wire: Wire| async move { wire.raw_for_ever(b"Welcome, and wait.\r\n").await };
-    at_connect("endless banner lines", lines, NOT_SSH, BANNER_MEMORY).await;
-    let line = |mut wire: Wire| async move { wire.raw_for_ever(&[b'a'; 4096]).await };
-    at_connect("one endless line", line, NOT_SSH, BANNER_MEMORY).await;
     let http = |mut wire: Wire| async move {
         wire.read_identification().await?;
         wire.raw(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await
     };
-    at_connect("an HTTP server", http, NOT_SSH, BANNER_MEMORY).await;
     let huge = |mut wire: Wire| async move {
         wire.raw(b"SSH-2.0-").await?;
         wire.raw_for_ever(&[b'x'; 4096]).await
     };
-    at_connect("endless identification", huge, NOT_SSH, BANNER_MEMORY).await;
-    at_connect("hangs up", |_| async { Ok(()) }, LOST, BANNER_MEMORY).await;
+    let endless = |name: &str, what: &'static [u8]| {
+        attack(name, move |mut wire| async move { wire.raw_for_ever(what).await }, NOT_SSH, BANNER_MEMORY)
+    };
+    all_of([
+        attack("silent", |mut wire| async move { wire.hold().await }, TIMEOUT, BANNER_MEMORY),
+        attack("one byte a second", drip, TIMEOUT, BANNER_MEMORY),
+        endless("endless garbage", &[0xff, 0, 0x1b, 7, b'\n', 0x80]),
+        endless("endless banner lines", b"Welcome, and wait.\r\n"),
+        endless("one endless line", &[b'a'; 4096]),
+        attack("an HTTP server", http, NOT_SSH, BANNER_MEMORY),
+        attack("endless identification", huge, NOT_SSH, BANNER_MEMORY),
+        attack("hangs up", |_| async { Ok(()) }, LOST, BANNER_MEMORY),
+    ])
+    .await;
 }
 
 /// The first packet has this length field, and something follows for ever.
@@ -84,37 +87,37 @@ async fn first_message(mut wire: Wire, payload: Payload) -> io::Result<()> {
 #[tokio::test]
 async fn key_exchanges_that_lie_end_in_a_typed_error() {
     // CVE-2026-48110 and CVE-2026-46673: lists and strings that were allocated before they were read.
-    let names = |mut wire: Wire| async move {
-        let exchange = Exchange { kex: "a,".repeat(120_000), ..Exchange::default() };
-        wire.identify().await?;
-        wire.send(&kexinit(&exchange)).await?;
-        wire.hold().await
+    let methods = |name: &str, list: String| {
+        let exchange = Exchange { kex: list, ..Exchange::default() };
+        let first = kexinit(&exchange);
+        attack(
+            name,
+            move |wire| first_message(wire, first.clone()),
+            &["no_common_algorithm", "connection_lost"],
+            MEMORY,
+        )
     };
-    at_connect("120,000 names of methods", names, &["no_common_algorithm", "connection_lost"], MEMORY).await;
-    let commas = |mut wire: Wire| async move {
-        let exchange = Exchange { kex: ",".repeat(240_000), ..Exchange::default() };
-        wire.identify().await?;
-        wire.send(&kexinit(&exchange)).await?;
-        wire.hold().await
+    let first = |name: &str, payload: Payload, codes| {
+        attack(name, move |wire| first_message(wire, payload.clone()), codes, MEMORY)
     };
-    at_connect("240,000 empty names", commas, &["no_common_algorithm", "connection_lost"], MEMORY).await;
-    let liar = Payload::new(msg::KEXINIT).raw([7; 16]).u32(u32::MAX).raw("curve25519-sha256");
-    at_connect("a list of 4 GiB", move |wire| first_message(wire, liar.clone()), LOST, MEMORY).await;
-    let short = Payload::new(msg::KEXINIT).raw([7; 3]);
-    at_connect("half a KEXINIT", move |wire| first_message(wire, short.clone()), LOST, MEMORY).await;
-    let data = Payload::new(msg::CHANNEL_DATA).u32(0).string("data before any key");
-    at_connect("data first", move |wire| first_message(wire, data.clone()), UNANSWERED, MEMORY).await;
-    let done = Payload::new(msg::NEWKEYS);
-    at_connect("NEWKEYS first", move |wire| first_message(wire, done.clone()), UNANSWERED, MEMORY).await;
-    let success = Payload::new(msg::USERAUTH_SUCCESS);
-    at_connect("login without a key exchange", move |wire| first_message(wire, success.clone()), UNANSWERED, MEMORY)
-        .await;
     let again = |mut wire: Wire| async move {
         wire.identify().await?;
         wire.burst(&kexinit(&Exchange::default()), 3).await?;
         wire.hold().await
     };
-    at_connect("KEXINIT three times", again, LOST, MEMORY).await;
+    let liar = Payload::new(msg::KEXINIT).raw([7; 16]).u32(u32::MAX).raw("curve25519-sha256");
+    let data = Payload::new(msg::CHANNEL_DATA).u32(0).string("data before any key");
+    all_of([
+        methods("120,000 names of methods", "a,".repeat(120_000)),
+        methods("240,000 empty names", ",".repeat(240_000)),
+        first("a list of 4 GiB", liar, LOST),
+        first("half a KEXINIT", Payload::new(msg::KEXINIT).raw([7; 3]), LOST),
+        first("data first", data, UNANSWERED),
+        first("NEWKEYS first", Payload::new(msg::NEWKEYS), UNANSWERED),
+        first("login without a key exchange", Payload::new(msg::USERAUTH_SUCCESS), UNANSWERED),
+        attack("KEXINIT three times", again, LOST, MEMORY),
+    ])
+    .await;
 }
 
 /// A key exchange of this kind; then the connection is held.

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
-use super::at_command;
+use super::{all_of, at_command};
 use crate::support::fake_server::wire::{Channels, Exchange, Payload, Wire, kexinit, msg};
 
 /// A window and a packet size as servers have them.
@@ -75,26 +76,33 @@ async fn lasts(attack: &str, listens: bool, message: fn(Channels) -> Payload) ->
 
 #[tokio::test]
 async fn windows_that_are_bogus_end_with_the_time_of_the_command() {
-    for (attack, window, packet) in
-        [("window of 0 for ever", 0, PACKET), ("window and packets of 4 GiB", u32::MAX, u32::MAX)]
-    {
+    let sized = |attack: &'static str, window, packet| {
         let script = move |mut wire: Wire| async move {
             wire.until_command(&Exchange::default(), window, packet).await?;
             wire.hold().await
         };
-        let view = at_command(attack, script, json!({}), &["completed"]).await;
-        assert_eq!(view["timed_out"], json!(true), "{attack}: {view}");
-    }
+        let run = async move {
+            let view = at_command(attack, script, json!({}), &["completed"]).await;
+            assert_eq!(view["timed_out"], json!(true), "{attack}: {view}");
+        };
+        run.boxed_local()
+    };
     // russh ends the connection at the first request on such a channel; another one is tried, once.
     let none = |mut wire: Wire| async move {
         wire.until_command(&Exchange::default(), WINDOW, 0).await?;
         wire.hold().await
     };
-    at_command("packets of 0 bytes", none, json!({}), &["connection_lost"]).await;
+    let none = async move { drop(at_command("packets of 0 bytes", none, json!({}), &["connection_lost"]).await) };
     // CVE-2025-54804: the sum of the windows overflowed.
-    is_passed_over("windows that add up to more than 4 GiB", |channels| {
+    let sum = is_passed_over("windows that add up to more than 4 GiB", |channels| {
         vec![Payload::new(msg::CHANNEL_WINDOW_ADJUST).u32(channels.command).u32(u32::MAX); 3]
-    })
+    });
+    all_of([
+        sized("window of 0 for ever", 0, PACKET),
+        sized("window and packets of 4 GiB", u32::MAX, u32::MAX),
+        none.boxed_local(),
+        async move { drop(sum.await) }.boxed_local(),
+    ])
     .await;
     lasts("a flood of window adjustments", true, |channels| {
         Payload::new(msg::CHANNEL_WINDOW_ADJUST).u32(channels.command).u32(u32::MAX)
