@@ -1,6 +1,7 @@
 //! The end of a remote process tree: whatever ends a command, nothing of it is left on the host.
 //!
-//! Each way of ending runs on every kind of host at once, with every shape of tree at once.
+//! Each way of ending runs on every kind of host at once, with every shape of tree at once; the ways themselves run one
+//! after the other, since each starts two dozen trees, and has them end within the time limits of a machine with room.
 
 mod program;
 
@@ -9,7 +10,7 @@ use std::{fs, time::Duration};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use self::program::Program;
 use crate::support::{
@@ -24,9 +25,6 @@ use crate::support::{
 
 /// After this time nothing of a command may be left.
 const GONE_WITHIN: Duration = Duration::from_secs(4);
-
-/// One at a time: each starts two dozen trees, and has them end within the time limits of a machine with room.
-static TURN: Semaphore = Semaphore::const_new(1);
 
 /// A tree of processes. MARK is a length of sleep that nobody else sleeps.
 struct Shape {
@@ -173,14 +171,6 @@ async fn timed_out(host: &str, session: &Session) {
     sibling.goes_on(session).await;
 }
 
-#[tokio::test]
-async fn nothing_is_left_after_a_timeout() {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
-    let sessions = hosts.sessions(&[]).await;
-    join_all(sessions.iter().map(|(host, session)| timed_out(host, session))).await;
-}
-
 async fn cancelled(host: &str, session: &Session) {
     let victims = Victim::all(host);
     let sibling = Sibling::start(session).await;
@@ -196,14 +186,6 @@ async fn cancelled(host: &str, session: &Session) {
     }
     all_gone(&victims, begun).await;
     sibling.goes_on(session).await;
-}
-
-#[tokio::test]
-async fn nothing_is_left_after_a_cancel() {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
-    let sessions = hosts.sessions(&[]).await;
-    join_all(sessions.iter().map(|(host, session)| cancelled(host, session))).await;
 }
 
 async fn cancelled_by_client(host: &str, session: &Session) {
@@ -228,14 +210,6 @@ async fn cancelled_by_client(host: &str, session: &Session) {
     sibling.goes_on(session).await;
 }
 
-#[tokio::test]
-async fn nothing_is_left_after_a_cancelled_notification() {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
-    let sessions = hosts.sessions(&[]).await;
-    join_all(sessions.iter().map(|(host, session)| cancelled_by_client(host, session))).await;
-}
-
 async fn disconnected(host: &str, session: &Session) {
     let victims = Victim::all(host);
     let other = session.another(json!({})).await;
@@ -255,22 +229,8 @@ async fn disconnected(host: &str, session: &Session) {
     sibling.goes_on(&other).await;
 }
 
-#[tokio::test]
-async fn nothing_is_left_after_a_disconnect() {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
-    let sessions = hosts.sessions(&[]).await;
-    join_all(sessions.iter().map(|(host, session)| disconnected(host, session))).await;
-}
-
 /// A login shell that takes its time to start, as root's often does.
-#[tokio::test]
-async fn slow_login_shell_does_not_keep_a_command_from_its_end() {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
-    if !is_root() {
-        return;
-    }
+fn slow_down_the_shells_of_root(hosts: &Hosts) {
     let slow = "sleep 0.4\n";
     if let Some(sshd) = &hosts.sshd {
         fs::write(sshd.directory().join("empty/.bashrc"), slow).unwrap();
@@ -278,14 +238,9 @@ async fn slow_login_shell_does_not_keep_a_command_from_its_end() {
     if let Some(dropbear) = &hosts.dropbear {
         fs::write(dropbear.home_of_root().join(".bashrc"), slow).unwrap();
     }
-    let mut sessions = hosts.sessions(&[]).await;
-    sessions.retain(|(host, _)| host.ends_with("root"));
-    join_all(sessions.iter().map(|(host, session)| cancelled(host, session))).await;
 }
 
-async fn nothing_is_left_after(mut program: Program, by: &str) {
-    let _turn = TURN.acquire().await.unwrap();
-    let hosts = Hosts::start().await;
+async fn program_ended(hosts: &Hosts, mut program: Program, by: &str) {
     let mut victims = Vec::new();
     for (host, login) in hosts.logins() {
         let session = program.session(login).await;
@@ -302,29 +257,32 @@ async fn nothing_is_left_after(mut program: Program, by: &str) {
     assert!(!program.stderr().contains("may still run"), "{}", program.stderr());
 }
 
-#[tokio::test]
-async fn nothing_is_left_after_the_end_of_stdin() {
-    nothing_is_left_after(Program::stdio().await, "EOF").await;
+/// A way of ending commands, on every session at once.
+async fn on_each(sessions: &[(String, Session)], end: impl AsyncFn(&str, &Session)) {
+    join_all(sessions.iter().map(|(host, session)| end(host, session))).await;
 }
 
 #[tokio::test]
-async fn nothing_is_left_after_sigterm() {
-    nothing_is_left_after(Program::stdio().await, "TERM").await;
-}
+async fn nothing_is_left_whatever_ends_a_command() {
+    let hosts = Hosts::start().await;
+    let mut sessions = hosts.sessions(&[]).await;
+    on_each(&sessions, timed_out).await;
+    on_each(&sessions, cancelled).await;
+    on_each(&sessions, cancelled_by_client).await;
+    on_each(&sessions, disconnected).await;
 
-#[tokio::test]
-async fn nothing_is_left_after_sigint() {
-    nothing_is_left_after(Program::stdio().await, "INT").await;
-}
+    program_ended(&hosts, Program::stdio().await, "EOF").await;
+    for by in ["TERM", "INT"] {
+        program_ended(&hosts, Program::stdio().await, by).await;
+        program_ended(&hosts, Program::http().await, by).await;
+    }
 
-#[tokio::test]
-async fn nothing_is_left_after_sigterm_over_http() {
-    nothing_is_left_after(Program::http().await, "TERM").await;
-}
-
-#[tokio::test]
-async fn nothing_is_left_after_sigint_over_http() {
-    nothing_is_left_after(Program::http().await, "INT").await;
+    if is_root() {
+        slow_down_the_shells_of_root(&hosts);
+        sessions = hosts.sessions(&[]).await;
+        sessions.retain(|(host, _)| host.ends_with("root"));
+        on_each(&sessions, cancelled).await;
+    }
 }
 
 async fn thirty_are_ended(mut program: Program) {
