@@ -175,10 +175,10 @@ async fn a_server_that_stands_on_the_way_and_at_its_end_is_answered_at_each_plac
 async fn the_time_that_a_person_takes_is_none_of_connecting() {
     let same = || vec![vec![Ask::new("Code: ", CODES[0])]];
     let row = Row::start(vec![same(), same(), same()]).await;
-    let human = Human::who(Does::Thinks(Duration::from_secs(5), json!({"answer_1": CODES[0]})));
+    let human = Human::who(Does::Thinks(Duration::from_secs(3), json!({"answer_1": CODES[0]})));
     let client = row.client(&human, false).await;
-    let opened = client.call_and_answer("ssh_connect", with(to_the_end(), json!({"timeout_secs": 10}))).await.success();
-    assert_eq!((human.asked().len(), &opened["timeout_secs"]), (3, &json!(10)), "15 s of thinking");
+    let opened = client.call_and_answer("ssh_connect", with(to_the_end(), json!({"timeout_secs": 6}))).await.success();
+    assert_eq!((human.asked().len(), &opened["timeout_secs"]), (3, &json!(6)), "9 s of thinking");
 }
 
 #[tokio::test]

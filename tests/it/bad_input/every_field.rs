@@ -71,7 +71,7 @@ fn corpus() -> Vec<String> {
         format!("\"{}\"", "\\u0000".repeat(mib / 6)),
         format!("{}{}", "[".repeat(100), "]".repeat(100)),
         format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)),
-        format!("[{}1]", "1,".repeat(mib / 2)),
+        format!("[{}1]", "1,".repeat(mib / 16)),
     ];
     plain.map(str::to_owned).into_iter().chain(long).collect()
 }
