@@ -128,6 +128,15 @@ impl App {
         }
     }
 
+    /// What comes of it, unless the server is told to stop first: what is opened then, nobody would close in order.
+    async fn unless_stopping<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Err(Error::Stopping),
+            done = work => done,
+        }
+    }
+
     /// Ends all sessions with their commands and forwards, within `budget`.
     pub async fn shutdown(&self, budget: Duration) {
         self.shutdown.cancel();

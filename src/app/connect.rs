@@ -34,9 +34,10 @@ impl App {
         check_label("agent_id", request.agent_id.as_deref())?;
         self.check_secrets(&request)?;
         let begun = Instant::now();
-        let plan = self.plan(&request, begun + self.connect_timeout(&request, None)).await?;
+        let plan = self.plan(&request, begun + self.connect_timeout(&request, None));
+        let plan = self.unless_stopping(plan).await?;
         let admitted = self.admit(owner, Act::Connect(&plan.end.target, &plan.hop_targets()))?;
-        match self.connect_to(owner, request, plan, begun).await {
+        match self.unless_stopping(self.connect_to(owner, request, plan, begun)).await {
             Ok(connected) => admitted.on(connected.session.id).record(Ok(connected)),
             Err(error) => admitted.record(Err(error)),
         }
@@ -67,11 +68,7 @@ impl App {
         };
         self.check_name(owner, request.name.as_deref(), &place)?;
         let held = self.quotas.sessions.reserve(owner, Thing::Session)?;
-        let session = tokio::select! {
-            opened = self.open_session(owner, request, (plan, held), deadline) => opened?,
-            // Nothing that is opened now would be closed in order.
-            () = self.shutdown.cancelled() => return Err(Error::Stopping),
-        };
+        let session = self.open_session(owner, request, (plan, held), deadline).await?;
         let mut about = About { reuse_refused, ..about };
         about.notices.extend(session.facts.host_key.warnings.iter().chain(&session.facts.warnings).cloned());
         Ok(self.connected(&session, about))

@@ -31,7 +31,14 @@ impl App {
     ) -> Result<(ForwardInfo, SessionInfo), Error> {
         let session = self.session(owner, session)?;
         let admitted = self.admit(owner, Act::Forward(&session, &spec))?;
-        admitted.record(self.forward_on(&session, spec).await)
+        let forwarded = async {
+            tokio::select! {
+                forwarded = self.forward_on(&session, spec) => forwarded,
+                // Nobody is to wait for the connection of a session that another call has closed.
+                () = session.token.cancelled() => Err(session.closed_error().unwrap_or(Error::Stopping)),
+            }
+        };
+        admitted.record(self.unless_stopping(forwarded).await)
     }
 
     async fn forward_on(&self, session: &Arc<Session>, spec: ForwardSpec) -> Result<(ForwardInfo, SessionInfo), Error> {

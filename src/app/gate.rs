@@ -69,7 +69,7 @@ impl App {
     /// known whether something new is needed.
     fn check(&self, act: Act<'_>) -> Result<(), Error> {
         match act {
-            Act::Connect(..) | Act::Run(..) if self.shutdown.is_cancelled() => Err(Error::Stopping),
+            Act::Connect(..) | Act::Run(..) | Act::Forward(..) if self.shutdown.is_cancelled() => Err(Error::Stopping),
             Act::Forward(session, spec) => {
                 let own = self.own_port.get().copied().filter(|_| session.on_this_machine);
                 policy::check(&self.settings.ssh.forward, spec, own)

@@ -90,7 +90,7 @@ pub enum Error {
     PortPermission { port: u16 },
     #[error("invalid remote_address {address:?}")]
     InvalidRemoteAddress { address: String },
-    #[error("the server is stopping; nothing was connected")]
+    #[error("the server is stopping; nothing was begun")]
     Stopping,
     #[error("internal error: {0}")]
     Internal(String),

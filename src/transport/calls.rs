@@ -111,6 +111,12 @@ pub(super) fn panicked(id: RequestId) -> ServerJsonRpcMessage {
     ServerJsonRpcMessage::error(ErrorData::internal_error("the server failed to handle this request", None), Some(id))
 }
 
+/// The answer that a call gets which has none when the server is at its end.
+pub(super) fn stopped(id: RequestId) -> ServerJsonRpcMessage {
+    let message = "the server stopped before this call had its answer; what it did is not known";
+    ServerJsonRpcMessage::error(ErrorData::internal_error(message, None), Some(id))
+}
+
 /// Travels in a request's extensions and tells when its handler panics.
 ///
 /// rmcp runs each handler in a task of its own and forgets a request whose task panics, so its client would wait for

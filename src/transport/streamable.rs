@@ -17,7 +17,7 @@ use poem::{
     endpoint::{BoxEndpoint, EndpointExt, TowerCompatExt},
 };
 use rmcp::{
-    model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion, RequestId},
+    model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion, RequestId, ServerJsonRpcMessage},
     transport::{
         StreamableHttpServerConfig, StreamableHttpService, streamable_http_server::session::never::NeverSessionManager,
     },
@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Handler,
     bodies::{Bodies, Body, MAX_BODY_BYTES},
-    calls::{PanicWatch, panicked},
+    calls::{PanicWatch, panicked, stopped},
     message::{self, Refused},
     sessions::Sessions,
 };
@@ -45,6 +45,8 @@ pub(super) struct Streamable {
     stateless: Arc<BoxEndpoint<'static, Response>>,
     /// POSTs that are not answered to their end.
     exchanges: TaskTracker,
+    /// The end: what has no answer then gets none.
+    closing: CancellationToken,
     bodies: Bodies,
 }
 
@@ -75,6 +77,7 @@ impl Streamable {
             with_sessions: with_sessions.compat().boxed(),
             stateless: Arc::new(stateless.compat().boxed()),
             exchanges,
+            closing: closing.clone(),
             bodies,
         }
     }
@@ -138,14 +141,14 @@ impl Streamable {
         let panic = CancellationToken::new();
         let alarm = panic.clone();
         request.extensions_mut().insert(PanicWatch::new(move || alarm.cancel()));
-        let service = self.stateless.clone();
+        let (service, closing) = (self.stateless.clone(), self.closing.clone());
         async move {
             tokio::select! {
+                // First: rmcp has a plain text for it.
+                biased;
+                () = closing.cancelled() => unanswered(id.map(stopped), StatusCode::SERVICE_UNAVAILABLE),
+                () = panic.cancelled() => unanswered(id.map(panicked), StatusCode::INTERNAL_SERVER_ERROR),
                 response = service.get_response(request) => response,
-                () = panic.cancelled() => match id {
-                    Some(id) => json(StatusCode::OK, message::encode(&panicked(id))),
-                    None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-                },
             }
         }
         .boxed()
@@ -155,6 +158,14 @@ impl Streamable {
     async fn to_its_end(&self, call: BoxFuture<'static, Response>) -> Response {
         let failed = |_| StatusCode::INTERNAL_SERVER_ERROR.into_response();
         self.exchanges.spawn(call).await.unwrap_or_else(failed)
+    }
+}
+
+/// What is said instead of an answer; only a status where nobody waits for one.
+fn unanswered(message: Option<ServerJsonRpcMessage>, status: StatusCode) -> Response {
+    match message {
+        Some(message) => json(StatusCode::OK, message::encode(&message)),
+        None => status.into_response(),
     }
 }
 

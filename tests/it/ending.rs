@@ -4,6 +4,7 @@
 //! after the other, since each starts two dozen trees, and has them end within the time limits of a machine with room.
 
 mod program;
+mod waiting;
 
 use std::{fs, time::Duration};
 

@@ -276,10 +276,16 @@ async fn the_end_of_the_server_has_a_bound() -> TestResult {
     timeout(SOON, stream.read_to_end(&mut rest)).await??;
     drop(client);
 
-    let busy = Running::new(&[]).await?;
-    let _stream = Ask::post("/mcp", &call(1, "sleep", json!({"ms": 60_000}))).open(busy.address).await?;
-    busy.tools.seen.wait_for("begun").await?;
-    assert!(busy.end().await? < Duration::from_secs(5));
+    let slow = json!({"ms": 60_000});
+    for ask in [Ask::post("/mcp", &call(1, "sleep", slow.clone())), modern(&modern_call(1, "sleep", slow))] {
+        let busy = Running::new(&[]).await?;
+        let mut stream = ask.open(busy.address).await?;
+        busy.tools.seen.wait_for("begun").await?;
+        assert!(busy.end().await? < Duration::from_secs(5));
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await??;
+        assert!(answer.contains("the server stopped before this call had its answer"), "{answer}");
+    }
     Ok(())
 }
 
