@@ -172,6 +172,10 @@ impl App {
 
     /// Checks before connecting what [`App::keep_session`] checks again for sure.
     fn check_name(&self, owner: &Owner, name: Option<&str>, place: &Where) -> Result<(), Error> {
+        // The list of a thousand sessions is not made for nothing.
+        if name.is_none() {
+            return Ok(());
+        }
         let open = self.sessions.list(Session::is_open);
         name_is_free(owner, name, place, &mut open.iter())
     }
