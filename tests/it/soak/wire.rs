@@ -96,6 +96,8 @@ impl Wire {
             pipe.request("initialize", params).await.map_err(|_| self.broken("no reply to initialize"))?;
             return pipe.send(&initialized).await.map_err(|_| self.broken("cannot send"));
         }
+        // The server keeps it for an hour, with some 70 KiB: it stands in the summary beside the slope of memory.
+        self.model.operation("MCP session");
         let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
         let opened = self.open(&body).await.map_err(|_| self.broken("no reply to initialize"))?;
         let id = opened.headers.iter().find(|(name, _)| name == "mcp-session-id").map(|(_, value)| value.clone());
