@@ -23,8 +23,9 @@ use crate::ssh::{
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Longer than any command may run.
 const EVER: Duration = Duration::from_secs(2 * 86_400);
-/// How long a cancel waits for the end of the command: TERM, KILL and their graces, and a little.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a cancel waits for the end of the command: all that ending a tree may take on a host that falls silent
+/// meanwhile, the last signals and the grace after them, and a little. Else its answer would be that it still runs.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(4_500);
 
 impl App {
     /// Runs a command and waits for its end, at most for the answer limit; then it goes on in the

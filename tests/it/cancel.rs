@@ -64,6 +64,23 @@ async fn a_cancel_says_truly_whether_the_end_was_confirmed() {
 }
 
 #[tokio::test]
+async fn a_cancel_on_a_host_that_falls_silent_meanwhile_says_that_the_end_is_not_confirmed() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let id = session.start("trap '' TERM; echo ready; while :; do sleep 0.1; done").await;
+    session.shows(&id, "ready\n").await;
+    let silence = async {
+        // TERM has come through by then, and KILL is still to come.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sshd.signal_connections("STOP");
+    };
+    let (answer, ()) = tokio::join!(session.cancel(&id), silence);
+    let said = (&answer["cancelled"], &answer["status"], &answer["remote_ended"]);
+    assert_eq!(said, (&json!(true), &json!("cancelled"), &json!(false)), "{answer}");
+    sshd.signal_connections("CONT");
+}
+
+#[tokio::test]
 async fn an_ended_command_is_left_as_it_is() {
     let Some(sshd) = Sshd::start().await else { return };
     let session = Session::on_sshd(&sshd, &[]).await;
