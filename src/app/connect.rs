@@ -61,6 +61,8 @@ impl App {
             None => None,
             Some(id) => match self.reusable(owner, id, &place, timeout / 2).await {
                 Ok((session, reconnected)) => {
+                    let mut about = about;
+                    about.notices.extend(not_applied(&request, &session));
                     return Ok(Connected { reused: true, reconnected, ..self.connected(&session, about) });
                 }
                 Err(why) => Some(why),
@@ -301,6 +303,22 @@ fn check_label(field: &'static str, label: Option<&str>) -> Result<(), Error> {
         && label.chars().all(printable)
         && SessionId::parse(label).is_none();
     if valid { Ok(()) } else { Err(Error::InvalidName { field, value: address::shorten(label) }) }
+}
+
+/// What a call asks of a session that is reused, and that is chosen when one is opened.
+fn not_applied(request: &ConnectRequest, session: &Session) -> Option<String> {
+    let choices = &session.choices;
+    let differs = |asked: &Option<String>, kept: &Option<String>| asked.is_some() && asked != kept;
+    let asked = [
+        ("name", differs(&request.name, &choices.name)),
+        ("agent_id", differs(&request.agent_id, &choices.agent_id)),
+        ("persistent", request.persistent && !choices.persistent),
+    ];
+    let names: Vec<_> = asked.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("the session stays as it was opened; not applied: {names}. Leave out session_id to open another")
+    })
 }
 
 /// A name is unique among the owner's own sessions: another owner's take none.

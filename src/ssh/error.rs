@@ -303,7 +303,7 @@ impl Error {
             }
             Error::NameInUse { .. } => "Use another name, or reuse that session.",
             Error::InvalidCommand { field: "command", .. } => {
-                "Give a command line of 1 to 120000 bytes without NUL; binary data goes through stdin as base64."
+                "Give a command line of 1 to 120000 bytes without NUL; for binary data \"base64 -d > path\" with base64 in stdin."
             }
             Error::InvalidCommand { .. } => "Give the path of a directory, on one line, or leave out cwd.",
             Error::TooLong { field: "cwd", .. } => "Give a shorter path, or leave out cwd and change to it in command.",

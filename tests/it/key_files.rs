@@ -81,6 +81,7 @@ async fn key_path_row_of_the_bad_input_table() {
         (at("id/below-a-file"), "key_not_found"),
         (at(&"n".repeat(300)), "key_not_found"),
         (write(at("public"), &public, 0o600), "not_a_private_key"),
+        (write(at("as-ssh-keygen-leaves-it.pub"), &public, 0o644), "not_a_private_key"),
         (write(at("empty"), b"", 0o600), "not_a_private_key"),
         (write(at("text"), CANARY.as_bytes(), 0o600), "not_a_private_key"),
         (write(at("binary"), &[0xff; 300], 0o600), "not_a_private_key"),

@@ -74,8 +74,8 @@ fn successes() -> Vec<(&'static str, Value)> {
         ("ssh_cancel_command", wire(command::cancel_reply(cancelled(false)))),
         ("ssh_forward", wire(forward::forward_reply(&samples::forward(), &samples::session()))),
         ("ssh_disconnect", wire(session::disconnect_reply(&closed))),
-        ("ssh_list_sessions", wire(session::list_reply(vec![samples::session()]))),
-        ("ssh_list_sessions", wire(session::list_reply(Vec::new()))),
+        ("ssh_list_sessions", wire(session::list_reply(vec![samples::session()], false))),
+        ("ssh_list_sessions", wire(session::list_reply(Vec::new(), false))),
         ("ssh_list_hosts", wire(hosts::list_reply(samples::hosts()))),
         ("ssh_list_hosts", wire(hosts::list_reply(HostPage { hosts: Vec::new(), more: false }))),
     ]
@@ -282,7 +282,7 @@ fn fields_of_a_session_stand_in_the_order_of_the_contract() {
         "compression_enabled",
         "default_timeout_secs",
     ];
-    assert_eq!(keys(&wire(session::list_reply(vec![samples::session()]))["sessions"][0]), row);
+    assert_eq!(keys(&wire(session::list_reply(vec![samples::session()], false))["sessions"][0]), row);
 }
 
 #[test]

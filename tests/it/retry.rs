@@ -255,6 +255,15 @@ async fn timeout_beyond_the_answer_limit_is_cut_and_told() {
 }
 
 #[tokio::test]
+async fn a_host_that_refuses_until_the_time_is_over_is_none_to_look_for_a_firewall_at() {
+    let (port, client) = (RefusingPort::new(), Home::new().client(&[]).await);
+    let more = json!({"timeout_secs": 1, "max_retries": 50, "retry_delay_ms": 200});
+    let answer = client.call("ssh_connect", to(&port.address(), more)).await;
+    assert_eq!(answer.code(), "connect_timeout", "{}", answer.text);
+    assert!(answer.structured["hint"].as_str().unwrap().contains("Nothing listens there"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn one_slow_host_does_not_delay_another() {
     let Some(sshd) = Sshd::start().await else { return };
     let (silent, client) = (FakeServer::start(Play::Silent).await, Home::new().client(&[]).await);

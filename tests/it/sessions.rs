@@ -88,7 +88,8 @@ async fn an_agent_id_filters_the_list() {
     assert_eq!(ids(&list(&first, json!({})).await), sorted(&[&first, &of_a, &also_of_a, &of_b]));
     assert_eq!(ids(&list(&first, json!({"agent_id": "a"})).await), sorted(&[&of_a, &also_of_a]));
     assert_eq!(ids(&list(&first, json!({"agent_id": " b "})).await), sorted(&[&of_b]));
-    assert_eq!(list(&first, json!({"agent_id": "c"})).await["count"], 0);
+    let none = list(&first, json!({"agent_id": "c"})).await;
+    assert!(none["count"] == 0 && text(&none["hint"]).contains("has this agent_id"), "{none}");
     // A label is no protection: any id works whatever the label.
     assert_eq!(of_b.run("echo here").await["stdout"], "here\n");
 }
@@ -268,7 +269,11 @@ async fn a_live_session_is_reused_and_another_is_not() {
     };
     let again = connect(json!({"session_id": first.id})).await;
     assert_eq!((&again["session_id"], &again["reused"]), (&json!(first.id), &json!(true)));
-    assert_eq!(again.get("reuse_refused"), None);
+    assert_eq!((again.get("reuse_refused"), again.get("notices")), (None, None));
+    let more = json!({"session_id": first.id, "name": "other", "agent_id": "a", "persistent": true});
+    let kept = connect(more).await;
+    assert_eq!((&kept["reused"], &kept["persistent"]), (&json!(true), &json!(false)), "{kept}");
+    assert!(text(&kept["notices"][0]).contains("not applied: name, agent_id, persistent"), "{kept}");
     let closed = first.another(json!({})).await;
     closed.disconnect().await;
     let unknown = "00000000-0000-4000-8000-000000000000";

@@ -296,13 +296,19 @@ pub struct ListResult {
 }
 
 pub(super) async fn list(call: Call, params: ListParams) -> Result<Reply<ListResult>, Failure> {
-    Ok(list_reply(call.app.sessions(&call.owner, params.agent_id.as_deref()).await?))
+    let sessions = call.app.sessions(&call.owner, params.agent_id.as_deref()).await?;
+    Ok(list_reply(sessions, params.agent_id.is_some()))
 }
 
 /// The answer of `ssh_list_sessions`.
 #[must_use]
-pub fn list_reply(sessions: Vec<SessionInfo>) -> Reply<ListResult> {
-    let hint = sessions.is_empty().then(|| "No session is open here. Open one with ssh_connect.".into());
+pub fn list_reply(sessions: Vec<SessionInfo>, of_one_agent: bool) -> Reply<ListResult> {
+    let none = if of_one_agent {
+        "No open session has this agent_id. Leave it out to see all, or open one with ssh_connect."
+    } else {
+        "No session is open here. Open one with ssh_connect."
+    };
+    let hint = sessions.is_empty().then(|| none.into());
     let sessions: Vec<SessionRow> = sessions.into_iter().map(Into::into).collect();
     Reply::from(ListResult { count: sessions.len(), sessions }).hint(hint)
 }

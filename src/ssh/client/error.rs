@@ -267,6 +267,10 @@ impl Explain for ClientError {
                 "Nothing listens there: check host and port, and that sshd runs.".into()
             }
             ClientError::Io { .. } => "Check the address and the network between this machine and the host.".into(),
+            // There was an answer each time, and it was a refusal.
+            ClientError::Timeout { last: Some(last), .. } if last.code() == Code::ConnectRefused => {
+                return last.hint();
+            }
             ClientError::Timeout { .. } => {
                 "Check the address and the firewall; a larger timeout_secs helps only if the host is slow.".into()
             }

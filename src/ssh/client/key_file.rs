@@ -153,6 +153,10 @@ impl KeyFile {
             Fault::NotRegular => self.refused(&path, Refusal::NotRegular),
             // No key is as large, and no more of it is read.
             Fault::TooLarge(_) | Fault::NotText => KeyFileError::NotAPrivateKey { path },
+            // As ssh-keygen leaves it: to make it theirs alone would only be the way to the next refusal.
+            Fault::OpenToOthers if path.extension().is_some_and(|extension| extension == "pub") => {
+                KeyFileError::NotAPrivateKey { path }
+            }
             Fault::Foreign | Fault::OpenToOthers | Fault::Changeable | Fault::Unreadable(_) => {
                 KeyFileError::Permissions { path, why: fault.to_string() }
             }
