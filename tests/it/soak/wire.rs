@@ -121,6 +121,10 @@ impl Wire {
             Ok(Err(why)) => return Err(self.broken(&format!("{what}: {why}"))),
             Err(_) => return Err(self.broken(&format!("{what}: no reply within {REPLY_BOUND:?}"))),
         };
+        let stopped = reply["error"]["message"].as_str().is_some_and(|why| why.starts_with("the server stopped"));
+        if stopped && self.is_ending() {
+            return Err(Gone);
+        }
         let result = &reply["result"];
         let is_tool = result["content"].is_array();
         self.model.holds(Rule::RepliesOnce, "-", is_tool, || format!("{what}: {reply}"));
