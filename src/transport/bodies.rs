@@ -12,7 +12,7 @@ use std::{
 use futures_util::StreamExt;
 use http::{
     HeaderValue, StatusCode,
-    header::{CONTENT_LENGTH, RETRY_AFTER},
+    header::{CONTENT_LENGTH, EXPECT, RETRY_AFTER},
 };
 use poem::{Request, Response};
 use rmcp::model::ClientJsonRpcMessage;
@@ -125,14 +125,17 @@ impl Bodies {
         let mut place = Place { held: self.held.clone(), owner, bytes: 0 };
         // What is announced is held at once; a body without a length holds what has come.
         let length = request.header(CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(0);
+        // Who asks first is told before anything is sent. Others find out once they have sent too much: a connection
+        // that is closed with a body still to come may be reset before its answer is read.
+        if length > MAX_BODY_BYTES && request.headers().contains_key(EXPECT) {
+            return Err(too_large());
+        }
         if !place.cover(MAX_BODY_BYTES.min(length).max(LEAST_BYTES)) {
             return Err(full());
         }
         let bytes = match timeout(self.within, collect(request.take_body(), &mut place)).await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(Unread::TooLarge)) => {
-                return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB at most"));
-            }
+            Ok(Err(Unread::TooLarge)) => return Err(too_large()),
             Ok(Err(Unread::NoPlace)) => return Err(full()),
             Ok(Err(Unread::Broken)) => return Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
             Err(_) => {
@@ -163,6 +166,7 @@ async fn collect(body: poem::Body, place: &mut Place) -> Result<Vec<u8>, Unread>
 async fn parse(bytes: Vec<u8>, place: Place) -> Result<Body, Response> {
     let long = bytes.len() > PARSED_ASIDE;
     let parse = move || {
+        let bytes = message::without_mark(bytes);
         let message = message::parse(&bytes)?;
         Ok(Body { message, bytes, place })
     };
@@ -171,6 +175,10 @@ async fn parse(bytes: Vec<u8>, place: Place) -> Result<Body, Response> {
         Ok(parsed) => parsed.map_err(refusal),
         Err(_) => Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")),
     }
+}
+
+fn too_large() -> Response {
+    plain(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB at most")
 }
 
 fn full() -> Response {

@@ -75,6 +75,14 @@ impl Refused {
     }
 }
 
+/// What a parser takes that does not know of byte order marks.
+pub(super) fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    bytes
+}
+
 /// Reads one message.
 ///
 /// # Errors

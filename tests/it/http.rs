@@ -157,6 +157,8 @@ async fn broken_bodies_are_answered_as_json_rpc() -> TestResult {
     let unknown = json!({"jsonrpc": "2.0", "id": 5, "method": "no/such"});
     let reply = Ask::post("/mcp", &unknown).send(server.address).await?;
     assert_eq!((reply.status, reply.json()?["error"]["code"].clone()), (200, json!(-32601)));
+    let marked = Ask::post("/mcp", &Value::Null).body(&format!("\u{feff}{}", ping(6)));
+    assert_eq!(marked.send(server.address).await?.json()?["id"], 6, "a byte order mark is passed over");
     let huge = Ask::post("/mcp", &Value::Null).body(&"x".repeat(4 * 1024 * 1024 + 1));
     assert_eq!(huge.send(server.address).await?.status, 413);
     Ok(())

@@ -193,6 +193,11 @@ fn bad_input() -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a chunk size that is none", post(&format!("{local}Transfer-Encoding: chunked\r\n"), "zz\r\n"), 400),
         ("a bomb of chunks", post(&format!("{local}Transfer-Encoding: chunked\r\n"), &bomb), 413),
         ("a length above the limit", post(&format!("{local}Content-Length: 5000000\r\n"), &"x".repeat(5_000_000)), 413),
+        (
+            "the same, asked for first",
+            post(&format!("{local}Expect: 100-continue\r\nContent-Length: 5000000\r\n"), ""),
+            413,
+        ),
         ("a gzip bomb", post(&format!("{local}Content-Encoding: gzip\r\nContent-Length: 2\r\n"), "\u{1f}x"), 415),
         ("text/plain", post("Host: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n", "{}"), 415),
         ("a header of 1 MB", post(&format!("{local}X: {}\r\n", "x".repeat(1_000_000)), ""), 431),
