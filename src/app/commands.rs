@@ -16,7 +16,7 @@ use crate::ssh::{
     ids::{CommandId, Owner, SessionId},
     output::{Form, Pattern, View, Watcher},
     quota::{Full, Limit, Scope, Thing},
-    session::Session,
+    session::{STOP_TIMEOUT, Session},
 };
 
 /// How long what came last may be looked through when the wait itself is over.
@@ -24,8 +24,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Longer than any command may run.
 const EVER: Duration = Duration::from_secs(2 * 86_400);
 /// How long a cancel waits for the end of the command: all that ending a tree may take on a host that falls silent
-/// meanwhile, the last signals and the grace after them, and a little. Else its answer would be that it still runs.
-const CANCEL_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// meanwhile, and the last signals, the grace after them and a little. Else its answer would be that it still runs.
+const CANCEL_TIMEOUT: Duration = STOP_TIMEOUT.saturating_add(Duration::from_millis(1_900));
 
 impl App {
     /// Runs a command and waits for its end, at most for the answer limit; then it goes on in the
@@ -241,7 +241,7 @@ impl App {
     async fn stop(&self, command: &Command) -> Cancelled {
         if command.is_running() {
             command.cancel();
-            command.ended_by(Instant::now() + CANCEL_TIMEOUT).await;
+            command.ended_by(Instant::now() + CANCEL_TIMEOUT.min(self.settings.answers.limit)).await;
         } else {
             return Cancelled { cancelled: false, view: self.whole_view(command, Form::Text).await };
         }

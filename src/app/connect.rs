@@ -174,10 +174,7 @@ impl App {
 
     /// Checks before connecting what [`App::keep_session`] checks again for sure.
     fn check_name(&self, owner: &Owner, name: Option<&str>, place: &Where) -> Result<(), Error> {
-        // The list of a thousand sessions is not made for nothing.
-        if name.is_none() {
-            return Ok(());
-        }
+        let Some(name) = name else { return Ok(()) };
         let open = self.sessions.list(Session::is_open);
         name_is_free(owner, name, place, &mut open.iter())
     }
@@ -185,7 +182,8 @@ impl App {
     fn keep_session(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Error> {
         let (name, place) = (session.choices.name.as_deref(), Where::of_session(session));
         self.sessions.insert_if(session.id, session.clone(), |others| {
-            name_is_free(&session.owner, name, &place, &mut others.filter(|other| other.is_open()))
+            let mut open = others.filter(|other| other.is_open());
+            name.map_or(Ok(()), |name| name_is_free(&session.owner, name, &place, &mut open))
         })?;
         self.tasks.spawn(session.clone().watch());
         session.tasks.spawn(session.clone().learn_shell());
@@ -324,11 +322,10 @@ fn not_applied(request: &ConnectRequest, session: &Session) -> Option<String> {
 /// A name is unique among the owner's own sessions: another owner's take none.
 fn name_is_free(
     owner: &Owner,
-    name: Option<&str>,
+    name: &str,
     place: &Where,
     open: &mut dyn Iterator<Item = &Arc<Session>>,
 ) -> Result<(), Error> {
-    let Some(name) = name else { return Ok(()) };
     let same_name = |other: &&Arc<Session>| other.choices.name.as_deref() == Some(name) && other.owner == *owner;
     match open.filter(same_name).find(|other| !place.is_of(other)) {
         Some(other) => Err(Error::NameInUse { name: name.to_owned(), session_id: other.id }),

@@ -25,11 +25,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub use self::end::EndReason;
+pub(crate) use self::stop::STOP_TIMEOUT;
 use self::stop::{GRACE, SHORT_GRACE, Stopper};
 pub(crate) use self::{
     connections::{Carrier, Connections, Opened, Place},
     counter::{Counted, Counter},
-    stop::STOP_TIMEOUT,
 };
 use super::{
     Error,

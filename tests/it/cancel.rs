@@ -63,21 +63,32 @@ async fn a_cancel_says_truly_whether_the_end_was_confirmed() {
     }
 }
 
-#[tokio::test]
-async fn a_cancel_on_a_host_that_falls_silent_meanwhile_says_that_the_end_is_not_confirmed() {
-    let Some(sshd) = Sshd::start().await else { return };
-    let session = Session::on_sshd(&sshd, &[]).await;
+/// The answer of a cancel on a host that falls silent once TERM has come through, with KILL still to come.
+async fn cancelled_in_silence(env: &[(&str, &str)]) -> Option<Value> {
+    let sshd = Sshd::start().await?;
+    let session = Session::on_sshd(&sshd, env).await;
     let id = session.start("trap '' TERM; echo ready; while :; do sleep 0.1; done").await;
     session.shows(&id, "ready\n").await;
     let silence = async {
-        // TERM has come through by then, and KILL is still to come.
         tokio::time::sleep(Duration::from_millis(300)).await;
         sshd.signal_connections("STOP");
     };
     let (answer, ()) = tokio::join!(session.cancel(&id), silence);
+    sshd.signal_connections("CONT");
+    Some(answer)
+}
+
+#[tokio::test]
+async fn a_cancel_on_a_host_that_falls_silent_meanwhile_says_that_the_end_is_not_confirmed() {
+    let Some(answer) = cancelled_in_silence(&[]).await else { return };
     let said = (&answer["cancelled"], &answer["status"], &answer["remote_ended"]);
     assert_eq!(said, (&json!(true), &json!("cancelled"), &json!(false)), "{answer}");
-    sshd.signal_connections("CONT");
+}
+
+#[tokio::test]
+async fn a_cancel_waits_no_longer_than_any_call() {
+    let Some(answer) = cancelled_in_silence(&[("SSH_ANSWER_LIMIT", "1")]).await else { return };
+    assert_eq!((&answer["cancelled"], &answer["status"]), (&json!(false), &json!("running")), "{answer}");
 }
 
 #[tokio::test]
