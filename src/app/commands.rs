@@ -26,6 +26,8 @@ const EVER: Duration = Duration::from_secs(2 * 86_400);
 /// How long a cancel waits for the end of the command: all that ending a tree may take on a host that falls silent
 /// meanwhile, and the last signals, the grace after them and a little. Else its answer would be that it still runs.
 const CANCEL_TIMEOUT: Duration = STOP_TIMEOUT.saturating_add(Duration::from_millis(1_900));
+/// How far that may go beyond the answer limit: ending is worth trying. A call that takes 2 s more than the limit fails.
+const CANCEL_OVERTIME: Duration = Duration::from_millis(1_500);
 
 impl App {
     /// Runs a command and waits for its end, at most for the answer limit; then it goes on in the
@@ -241,7 +243,8 @@ impl App {
     async fn stop(&self, command: &Command) -> Cancelled {
         if command.is_running() {
             command.cancel();
-            command.ended_by(Instant::now() + CANCEL_TIMEOUT.min(self.settings.answers.limit)).await;
+            let bound = CANCEL_TIMEOUT.min(self.settings.answers.limit + CANCEL_OVERTIME);
+            command.ended_by(Instant::now() + bound).await;
         } else {
             return Cancelled { cancelled: false, view: self.whole_view(command, Form::Text).await };
         }

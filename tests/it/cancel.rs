@@ -86,7 +86,7 @@ async fn a_cancel_on_a_host_that_falls_silent_meanwhile_says_that_the_end_is_not
 }
 
 #[tokio::test]
-async fn a_cancel_waits_no_longer_than_any_call() {
+async fn a_cancel_that_cannot_wait_for_the_end_says_that_the_command_runs() {
     let Some(answer) = cancelled_in_silence(&[("SSH_ANSWER_LIMIT", "1")]).await else { return };
     assert_eq!((&answer["cancelled"], &answer["status"]), (&json!(false), &json!("running")), "{answer}");
 }
