@@ -17,8 +17,11 @@ mod unix;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::StatusCode;
-use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, RouteMethod, endpoint::make_sync, web::Json};
+use http::{StatusCode, header::ALLOW};
+use poem::{
+    Endpoint, EndpointExt, IntoResponse, Response, Route, RouteMethod, endpoint::make_sync,
+    error::MethodNotAllowedError, web::Json,
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -163,12 +166,19 @@ fn routes<B: Backend>(
     let health = RouteMethod::new().get(make_sync(move |_| health(backend.health())));
     Route::new()
         .at("/mcp", streamable)
-        .at("/sse", sse)
-        .at("/message", RouteMethod::new().post(messages))
-        .at("/health", health)
+        .at("/sse", with_allow("GET, HEAD, POST", sse))
+        .at("/message", with_allow("POST", RouteMethod::new().post(messages)))
+        .at("/health", with_allow("GET, HEAD", health))
         .map_to_response()
         .catch_all_error(|error| async move { error.into_response() })
         .map_to_response()
+}
+
+/// Another method is told which ones there are, as RFC 9110 wants it with the 405.
+fn with_allow(methods: &'static str, route: RouteMethod) -> impl Endpoint<Output = Response> {
+    route.catch_error(move |_: MethodNotAllowedError| async move {
+        StatusCode::METHOD_NOT_ALLOWED.with_header(ALLOW, methods).into_response()
+    })
 }
 
 fn health(health: Health) -> Response {
