@@ -28,7 +28,7 @@ use server::Suite;
 use ssh_mcp::{
     app::App,
     config::cli::{Binary, parse},
-    transport::{self, http, logging::Logs},
+    transport::{self, Hangup, http, logging::Logs},
 };
 
 fn main() -> ExitCode {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         }
     };
     let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
-    transport::run(&filter, Logs::Split, &secrets, |stop, _core| async move {
+    transport::run(&filter, Logs::Split, Hangup::Stops, &secrets, |stop, _core| async move {
         let listening = http::Server::bind(&settings.http).await?;
         listening.run(suite, App::new(settings), stop).await
     })

@@ -15,7 +15,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::logging::Logs;
+pub use self::signals::Hangup;
+use self::{logging::Logs, signals::Signals};
 use crate::{
     app::{App, Health},
     secret::{self, live::LiveSecrets},
@@ -29,6 +30,7 @@ pub mod http;
 pub mod logging;
 pub mod message;
 mod sessions;
+mod signals;
 mod sse;
 pub mod stdio;
 mod streamable;
@@ -124,9 +126,9 @@ pub fn keep_private() {
 /// Clients are answered on this thread, everything of SSH runs on the threads of `core`, which `serve` gets: the thread
 /// of the answers mostly sleeps, so it is given a processor at once where the others are busy with output.
 ///
-/// SIGINT and SIGTERM cancel the token that `serve` gets; a second signal ends the process at once.
+/// SIGINT, SIGTERM and maybe SIGHUP cancel the token that `serve` gets; a second signal ends the process at once.
 #[must_use]
-pub fn run<F, Fut>(filter: &str, logs: Logs, secrets: &Arc<LiveSecrets>, serve: F) -> ExitCode
+pub fn run<F, Fut>(filter: &str, logs: Logs, hangup: Hangup, secrets: &Arc<LiveSecrets>, serve: F) -> ExitCode
 where
     F: FnOnce(CancellationToken, Handle) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
@@ -141,7 +143,7 @@ where
         (Err(error), _) | (_, Err(error)) => return failed(&error.into()),
     };
     let handle = core.handle().clone();
-    let result = edge.block_on(until_signalled(|stop| serve(stop, handle)));
+    let result = edge.block_on(until_signalled(hangup, |stop| serve(stop, handle)));
     // A thread that reads stdin cannot be woken. It is left behind; the process ends all the same.
     edge.shutdown_timeout(RUNTIME_END);
     core.shutdown_timeout(RUNTIME_END);
@@ -158,12 +160,12 @@ fn failed(error: &Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn until_signalled<F, Fut>(serve: F) -> Result<(), Error>
+async fn until_signalled<F, Fut>(hangup: Hangup, serve: F) -> Result<(), Error>
 where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
-    let mut signals = Signals::install()?;
+    let mut signals = Signals::install(hangup)?;
     let stop = CancellationToken::new();
     let serving = serve(stop.clone());
     tokio::pin!(serving);
@@ -175,43 +177,5 @@ where
     tokio::select! {
         result = &mut serving => result,
         _ = signals.next() => Err(Error::Aborted),
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> &'static str {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        "Ctrl-C"
     }
 }

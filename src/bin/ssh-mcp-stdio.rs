@@ -7,7 +7,7 @@ use ssh_mcp::{
     config::cli::{Binary, parse},
     mcp::server::Server,
     ssh::ids::Owner,
-    transport::{self, LOCAL, logging::Logs, stdio},
+    transport::{self, Hangup, LOCAL, logging::Logs, stdio},
 };
 
 fn main() -> ExitCode {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
     };
     let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
-    transport::run(&filter, Logs::Stderr, &secrets, |stop, core| async move {
+    transport::run(&filter, Logs::Stderr, Hangup::Passes, &secrets, |stop, core| async move {
         let app = App::new(settings);
         let server = Server::new(app.clone(), Owner::new(LOCAL)).working_on(core);
         stdio::serve(server, app, stop).await

@@ -7,7 +7,7 @@ use ssh_mcp::{
     config::cli::{Binary, parse},
     mcp::server::Server,
     ssh::ids::Owner,
-    transport::{self, LOCAL, http, logging::Logs},
+    transport::{self, Hangup, LOCAL, http, logging::Logs},
 };
 
 fn main() -> ExitCode {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(stop) => return stop.report(&mut io::stdout(), &mut io::stderr()),
     };
     let (filter, secrets) = (settings.log_filter.clone(), settings.secrets.live.clone());
-    transport::run(&filter, Logs::Split, &secrets, |stop, core| async move {
+    transport::run(&filter, Logs::Split, Hangup::Stops, &secrets, |stop, core| async move {
         let listening = http::Server::bind(&settings.http).await?;
         let app = App::new(settings);
         app.listens_on(listening.local_addr().port());

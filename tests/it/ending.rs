@@ -3,6 +3,7 @@
 //! Each way of ending runs on every kind of host at once, with every shape of tree at once; the ways themselves run one
 //! after the other, since each starts two dozen trees, and has them end within the time limits of a machine with room.
 
+mod hangup;
 mod program;
 mod waiting;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::mcp_client::{HttpServer, RawStdio};
+use crate::support::mcp_client::{HttpServer, RawStdio, ServerProcess};
 
 /// A program under test that runs commands, on either transport.
 pub(super) enum Program {
@@ -43,26 +43,24 @@ impl Program {
 
     /// Ends it by a signal, or by the end of its stdin, and waits.
     pub(super) async fn end(&mut self, by: &str) {
-        let process = match self {
-            Self::Stdio(client, _) if by == "EOF" => {
-                client.close();
-                client.process()
-            }
-            Self::Stdio(client, _) => client.process(),
-            Self::Http(server) => server.process(),
-        };
-        if by != "EOF" {
-            process.signal(by);
+        match self {
+            Self::Stdio(client, _) if by == "EOF" => client.close(),
+            _ => self.process().signal(by),
         }
+        let process = self.process();
         let status = process.wait().await;
         assert!(status.success(), "{by}: {status}\n{}", process.stderr());
     }
 
-    pub(super) fn stderr(&mut self) -> String {
+    pub(super) fn process(&mut self) -> &mut ServerProcess {
         match self {
-            Self::Stdio(client, _) => client.process().stderr(),
-            Self::Http(server) => server.process().stderr(),
+            Self::Stdio(client, _) => client.process(),
+            Self::Http(server) => server.process(),
         }
+    }
+
+    pub(super) fn stderr(&mut self) -> String {
+        self.process().stderr()
     }
 
     /// How long its end may take while commands run.

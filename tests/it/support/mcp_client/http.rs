@@ -37,6 +37,11 @@ impl HttpServer {
         Self::start_with(env, ServerProcess::http).await
     }
 
+    /// The same through `nohup`.
+    pub(crate) async fn start_nohup() -> Self {
+        Self::start_with(&[], ServerProcess::http_nohup).await
+    }
+
     /// The same as another user, which takes root.
     pub(crate) async fn start_as(user: &str) -> Self {
         Self::start_with(&[], |env| ServerProcess::http_as(user, env)).await

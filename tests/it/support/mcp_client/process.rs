@@ -41,6 +41,13 @@ impl ServerProcess {
         Self::start(env!("CARGO_BIN_EXE_ssh-mcp"), env, Stdio::null())
     }
 
+    /// Starts `ssh-mcp` through `nohup`, which becomes the server.
+    pub(crate) fn http_nohup(env: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let command = command("nohup", &[env!("CARGO_BIN_EXE_ssh-mcp")], home.path(), env);
+        Self::spawn(command, home, Stdio::null())
+    }
+
     /// Starts `ssh-mcp` as another user, as root can. It has no home, and so no settings file.
     pub(crate) fn http_as(user: &str, env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a home");
