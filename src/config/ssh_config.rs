@@ -1,6 +1,6 @@
 //! Which files of `ssh` are read, and what they may ask about the user and the machine.
 
-use std::{collections::BTreeMap, ffi::OsStr, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use super::{
     layers::{Layers, absolute},
@@ -89,8 +89,7 @@ fn known_user() -> (Option<String>, u32) {
 
 #[cfg(unix)]
 fn host_name(_: &BTreeMap<String, String>) -> String {
-    let name = nix::unistd::gethostname().unwrap_or_default();
-    OsStr::to_string_lossy(&name).into_owned()
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(not(unix))]

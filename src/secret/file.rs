@@ -10,6 +10,7 @@ use std::{
 use secrecy::zeroize::Zeroizing;
 
 /// Why such a file is not used. Tells nothing of its content.
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no mode to find fault with"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("does not exist")]

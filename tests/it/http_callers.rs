@@ -22,7 +22,6 @@ use crate::{
     support::{
         mcp_client::HttpServer,
         openssh::{is_root, ordinary_user},
-        wait::eventually,
     },
     wire::{Ask, SOON, TestResult, ping},
 };
@@ -212,6 +211,7 @@ async fn a_certificate_that_cannot_be_used_stops_the_start() -> TestResult {
 }
 
 /// Processor time of a process, in clock ticks (a hundredth of a second on Linux).
+#[cfg(target_os = "linux")]
 fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
@@ -221,6 +221,8 @@ fn ticks(pid: u32) -> u64 {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_server_without_descriptors_does_not_spin_and_serves_again() -> TestResult {
+    use crate::support::wait::eventually;
+
     let mut server = HttpServer::start(&[("MCP_HEADER_TIMEOUT", "3600")]).await;
     let pid = server.process().pid();
     let limit = Command::new("prlimit").args(["--nofile=64:64", "--pid", &pid.to_string()]).status()?;

@@ -19,6 +19,7 @@ pub(super) fn home_of(user: &str) -> Option<String> {
 }
 
 /// Whether a group is one user's own: nobody else has it as the first group or is listed in it.
+#[cfg(unix)]
 pub(super) fn is_private_group(gid: u32, uid: u32) -> bool {
     let field = |record: &Vec<String>, at: usize| record.get(at).and_then(|text| text.parse::<u32>().ok());
     let users = records("/etc/passwd");

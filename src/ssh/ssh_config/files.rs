@@ -9,7 +9,6 @@ use std::{
 
 use super::{
     Local, Places,
-    accounts::is_private_group,
     error::SshConfigError,
     glob::{self, Budget},
     line::Line,
@@ -190,7 +189,7 @@ fn is_safe(meta: &Metadata, uid: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
     let owned = meta.uid() == 0 || meta.uid() == uid;
     let by_group = meta.mode() & 0o020 != 0;
-    owned && meta.mode() & 0o002 == 0 && (!by_group || is_private_group(meta.gid(), uid))
+    owned && meta.mode() & 0o002 == 0 && (!by_group || super::accounts::is_private_group(meta.gid(), uid))
 }
 
 #[cfg(not(unix))]

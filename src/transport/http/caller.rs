@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 /// Who may be behind a connection.
+#[cfg_attr(not(unix), expect(dead_code, reason = "nothing tells whose a socket is"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum Caller {
     /// Nobody looked: a token decides, where there is one.
@@ -19,8 +20,10 @@ pub(in crate::transport) enum Caller {
 }
 
 /// The uid that `/proc` shows for every user whom the namespace of this process does not know.
+#[cfg(unix)]
 const OVERFLOW_UID: u32 = 65_534;
 
+#[cfg(unix)]
 impl Caller {
     /// What a uid means to the process of `own`.
     pub(super) fn of(uid: u32, own: u32) -> Self {

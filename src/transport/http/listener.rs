@@ -2,10 +2,9 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
-use poem::{
-    Addr,
-    web::{LocalAddr, RemoteAddr},
-};
+#[cfg(unix)]
+use poem::Addr;
+use poem::web::{LocalAddr, RemoteAddr};
 use tokio::net::{TcpListener, TcpStream};
 
 #[cfg(unix)]
