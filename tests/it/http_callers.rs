@@ -143,7 +143,10 @@ async fn only_a_dead_socket_of_ours_is_replaced() -> TestResult {
         std::os::unix::fs::chown(&dead, Some(0), None)?;
     }
     bind(&dead).await?;
-    assert!(bind(&room.path().join("no/such/place")).await.is_err());
+    let nowhere = room.path().join("no/such");
+    let error = bind(&nowhere.join("place")).await.expect_err("no directory").to_string();
+    let told = format!("{}: nothing can be made in {} (", nowhere.join("place").display(), nowhere.display());
+    assert!(error.contains(&told), "{error}");
     Ok(())
 }
 

@@ -31,7 +31,11 @@ impl Socket {
     fn make(path: &Path) -> io::Result<Self> {
         let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         // A path of a socket has 108 bytes at most: the name is short.
-        let room = tempfile::Builder::new().prefix(".m").rand_bytes(6).tempdir_in(parent)?;
+        let room = tempfile::Builder::new().prefix(".m").rand_bytes(6).tempdir_in(parent).map_err(|error| {
+            // Its own words name a directory that nobody asked for.
+            let kind = error.kind();
+            io::Error::new(kind, format!("nothing can be made in {} ({kind})", parent.display()))
+        })?;
         let made = room.path().join("s");
         let listener = UnixListener::bind(&made)?;
         fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
