@@ -16,6 +16,7 @@ pub const MAX_HOST_BYTES: usize = 253;
 pub const MAX_USERNAME_BYTES: usize = 256;
 
 const V6_HINT: &str = "write an IPv6 address in brackets: [::1] or [::1]:22";
+const ZONE_HINT: &str = "a zone is the interface of a link-local address: [fe80::1%eth0]";
 const FORMS: &str = "use host, host:port, user@host:port or [v6]:port";
 
 /// What a caller asked for, and nothing that was not said.
@@ -57,17 +58,21 @@ pub fn parse(address: &str, username: Option<&str>) -> Result<Asked, Error> {
 ///
 /// `InvalidAddress`, `InvalidUsername`.
 pub fn target(host: &str, port: u16, username: &str) -> Result<Target, Error> {
+    let invalid = |reason| Error::InvalidAddress { address: shorten(host), reason };
     if !check_host(host) && !check_v6(host) {
-        return Err(Error::InvalidAddress { address: shorten(host), reason: FORMS });
+        return Err(invalid(FORMS));
     }
-    let host = one_spelling(host).ok_or_else(|| Error::InvalidAddress { address: shorten(host), reason: FORMS })?;
+    let reason = if host.contains('%') { ZONE_HINT } else { FORMS };
+    let host = one_spelling(host).ok_or_else(|| invalid(reason))?;
     Ok(Target { host, port, username: check_username(username)? })
 }
 
 /// The one spelling of a host: another one would be another host to known_hosts, and so a way around a changed key.
 fn one_spelling(host: &str) -> Option<String> {
     if let Some((address, zone)) = host.split_once('%') {
-        return address.parse::<Ipv6Addr>().ok().map(|address| format!("{address}%{zone}"));
+        // Everywhere else the system passes over a zone: any address would have as many spellings as one likes.
+        let address = address.parse::<Ipv6Addr>().ok().filter(is_link_local)?;
+        return Some(format!("{address}%{}", one_zone(zone)?));
     }
     // With the dot it is the same host, and no domain is searched for it.
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -78,6 +83,29 @@ fn one_spelling(host: &str) -> Option<String> {
         return Some(address.to_string());
     }
     (!host.is_empty() && !host.ends_with('.')).then(|| host.to_ascii_lowercase())
+}
+
+/// RFC 4291, section 2.5.6. Some systems read the bits that are zero there as a zone of their own.
+fn is_link_local(address: &Ipv6Addr) -> bool {
+    address.segments()[..4] == [0xfe80, 0, 0, 0]
+}
+
+/// The first name of an interface, which may have others and always has a number. As getaddrinfo reads it: a name
+/// before a number.
+#[cfg(unix)]
+fn one_zone(zone: &str) -> Option<String> {
+    use nix::net::if_::{if_indextoname, if_nametoindex};
+    match if_nametoindex(zone).ok().or_else(|| zone.parse().ok()) {
+        // No such interface is an empty name: nix 0.31 takes the null pointer for success.
+        Some(index) => if_indextoname(index).ok()?.into_string().ok().filter(|name| !name.is_empty()),
+        None => zone.bytes().any(|b| !b.is_ascii_digit()).then(|| zone.to_owned()),
+    }
+}
+
+/// Elsewhere it is a number.
+#[cfg(not(unix))]
+fn one_zone(zone: &str) -> Option<String> {
+    zone.parse::<u32>().ok().map(|index| index.to_string())
 }
 
 /// IPv4 as inet_aton(3) takes it, and getaddrinfo with it: one to four parts, each decimal, octal or hexadecimal; the
@@ -250,12 +278,29 @@ mod tests {
             ("0x7f.1", Some("127.0.0.1")),
             ("2130706433", Some("127.0.0.1")),
             ("FD00:0:0::5", Some("fd00::5")),
-            ("fe80:0::1%eth0", Some("fe80::1%eth0")),
+            #[cfg(unix)]
+            ("fe80:0::1%none.such", Some("fe80::1%none.such")),
             ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            // The system dials these as if there were no zone.
+            ("::ffff:10.0.0.1%1", None),
+            ("fd00::5%1", None),
+            ("::1%lo", None),
+            ("fe80:5::1%1", None),
+            ("fe80::1%4294967296", None),
         ];
         for (host, expected) in cases {
             assert_eq!(target(host, 22, "u").ok().map(|target| target.host).as_deref(), expected, "{host}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_interface_has_one_spelling_too() {
+        for zone in ["lo", "1", "01", "0000000001"] {
+            let host = format!("fe80::1%{zone}");
+            assert_eq!(target(&host, 22, "u").unwrap().host, "fe80::1%lo", "{zone}");
+        }
+        assert!(target("fe80::1%4000000000", 22, "u").is_err());
     }
 
     #[test]
