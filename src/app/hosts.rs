@@ -122,7 +122,7 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
     {
-        let reader = Reader::new(&self.settings.ssh, LOOK_TIME);
+        let reader = self.reader(LOOK_TIME);
         let reading = tokio::task::spawn_blocking(move || read(&reader));
         match tokio::time::timeout(self.settings.answers.limit, reading).await {
             Ok(Ok(found)) => found,

@@ -4,7 +4,7 @@
 mod read;
 mod said;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use tokio::time::Instant;
 
@@ -71,7 +71,7 @@ impl App {
         // Told in the words of the parameter, hop by hop.
         let hops = request.jump.as_deref().map(hops::parse).transpose()?;
         let jump = hops.filter(|hops| !hops.is_empty()).map(|hops| hops.iter().map(Hop::text).collect::<Vec<_>>());
-        let (reader, jump) = (Reader::new(&self.settings.ssh, left), jump.map(|hops| hops.join(",")));
+        let (reader, jump) = (self.reader(left), jump.map(|hops| hops.join(",")));
         let reading = tokio::task::spawn_blocking(move || reader.plan(&asked, jump));
         match tokio::time::timeout_at(deadline, reading).await {
             Ok(Ok(plan)) => plan,
@@ -163,6 +163,11 @@ impl App {
             }
         }
         Environment(all.into())
+    }
+
+    /// What reads the configuration, within a time.
+    pub(super) fn reader(&self, within: Duration) -> Reader {
+        Reader::new(&self.settings.ssh, self.variables(), within)
     }
 
     /// The environment, as far as others may see it: without what the settings call a secret.

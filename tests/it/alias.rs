@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    home::Home,
+    home::{Home, with},
     mcp_client::McpClient,
     namespace::Chain,
     openssh::{Agent, KeyFormat, KeyType, Sshd, is_root},
@@ -221,6 +221,63 @@ async fn commands_of_match_run_only_where_a_setting_allows_it() {
     let client = home.client(&[("SSH_CONFIG_EXEC", "true")]).await;
     assert_eq!(connect(&client, json!({"address": "web"})).await["port"], sshd.port());
     assert!(trace.exists());
+}
+
+#[tokio::test]
+async fn commands_of_match_have_the_environment_without_secrets_and_no_user_name_that_a_shell_acts_on() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let home = Home::new();
+    let trace = home.path().join("trace");
+    let exec = format!("Match host web exec \"(env; echo asked for %r; pwd) > {}\"\n  Port 1\n", trace.display());
+    write_config(&home, &(exec + &block("web", &sshd, "")));
+    fs::create_dir_all(home.path().join(".config/ssh-mcp")).unwrap();
+    fs::write(home.path().join(".config/ssh-mcp/config.toml"), "[secrets.one]\nenv = \"THE_SECRET\"\n").unwrap();
+    let env = [
+        ("SSH_CONFIG_EXEC", "true"),
+        ("THE_SECRET", "canary-5c1"),
+        ("MCP_TOKEN", "canary-5c2-0123456789"),
+        ("PLAIN", "seen"),
+    ];
+    let client = home.client(&env).await;
+    client.call("ssh_connect", json!({"address": "web", "username": "me", "max_retries": 0})).await;
+    let seen = fs::read_to_string(&trace).unwrap();
+    assert!(seen.contains("PLAIN=seen\n") && seen.ends_with("asked for me\n/\n"), "{seen}");
+    assert!(!seen.contains("canary"), "{seen}");
+    fs::remove_file(&trace).unwrap();
+    let refused = client.call("ssh_connect", json!({"address": "web", "username": "$PLAIN"})).await;
+    assert_eq!(refused.code(), "invalid_username", "{}", refused.text);
+    assert!(!trace.exists());
+    // Where commands are not run, nothing reads the name.
+    let without = home.client(&[]).await;
+    assert_ne!(
+        without.call("ssh_connect", json!({"address": "web", "username": "$PLAIN"})).await.code(),
+        "invalid_username"
+    );
+}
+
+#[tokio::test]
+async fn a_user_name_that_a_shell_acts_on_gets_into_no_proxy_command() {
+    let home = Home::new();
+    let trace = home.path().join("trace");
+    let line = |of: &str| format!("  ProxyCommand echo {of} > {}\n", trace.display());
+    let config = format!("Host named\n{}Host other\n{}Host own\n  User $HOME\n{0}", line("%r"), line("%h"));
+    write_config(&home, &config);
+    let client = home.client(&[]).await;
+    let attempt = async |arguments: Value| {
+        let _ = fs::remove_file(&trace);
+        let answer = client.call("ssh_connect", with(arguments, json!({"password": "x", "max_retries": 0}))).await;
+        (answer.code().to_owned(), fs::read_to_string(&trace).ok())
+    };
+    for user in ["$HOME", "CORP\\me", "a$IFS-v"] {
+        let (code, ran) = attempt(json!({"address": "named", "username": user})).await;
+        assert_eq!((code.as_str(), ran), ("invalid_username", None), "{user}");
+    }
+    let ran = async |arguments: Value| attempt(arguments).await.1;
+    assert_eq!(ran(json!({"address": "named", "username": "me"})).await.as_deref(), Some("me\n"));
+    assert_eq!(ran(json!({"address": "other", "username": "CORP\\me"})).await.as_deref(), Some("other\n"));
+    // What the user wrote into the file is for the shell, as with ssh.
+    let home = format!("{}\n", home.path().display());
+    assert_eq!(ran(json!({"address": "own"})).await, Some(home));
 }
 
 #[tokio::test]

@@ -38,12 +38,22 @@ pub(in crate::app) struct Step {
 pub(in crate::app) struct Reader {
     settings: SshConfigSettings,
     home: Option<PathBuf>,
-    exec_timeout: Duration,
+    shell: Option<ShellProbe>,
 }
 
 impl Reader {
-    pub(in crate::app) fn new(ssh: &SshSettings, within: Duration) -> Self {
-        Self { settings: ssh.config.clone(), home: ssh.home.clone(), exec_timeout: within.min(EXEC_TIMEOUT) }
+    /// `environment` is that of the commands of `Match exec`, where they are allowed.
+    pub(in crate::app) fn new<'a>(
+        ssh: &SshSettings,
+        environment: impl Iterator<Item = (&'a String, &'a String)>,
+        within: Duration,
+    ) -> Self {
+        let shell = ssh.config.exec.then(|| ShellProbe {
+            shell: ssh.config.account.variables.get("SHELL").map_or_else(|| "/bin/sh".into(), PathBuf::from),
+            deadline: within.min(EXEC_TIMEOUT),
+            environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        });
+        Self { settings: ssh.config.clone(), home: ssh.home.clone(), shell }
     }
 
     /// The files as they are now.
@@ -92,8 +102,7 @@ impl Reader {
     }
 
     fn probe(&self) -> impl Probe + use<> {
-        let shell = self.settings.account.variables.get("SHELL").map_or_else(|| "/bin/sh".into(), PathBuf::from);
-        Outside { shell: self.settings.exec.then_some(ShellProbe { shell, deadline: self.exec_timeout }) }
+        Outside { shell: self.shell.clone() }
     }
 }
 
@@ -148,6 +157,10 @@ struct Outside {
 }
 
 impl Probe for Outside {
+    fn allows_exec(&self) -> bool {
+        self.shell.is_some()
+    }
+
     fn exec(&self, command: &str) -> Exec {
         self.shell.as_ref().map_or(Exec::NotAllowed, |shell| shell.exec(command))
     }

@@ -124,7 +124,8 @@ fn command(pass: &Pass<'_>, subject: &Subject, value: &str) -> Result<String, Pr
         user: &subject.user,
         jump: "",
     };
-    Tokens::all(&peer, pass.local).expand(value, None)
+    let given = options.user.as_ref().filter(|user| user.origin == Origin::Given && pass.probe.allows_exec());
+    Tokens::all(&peer, pass.local).expand_line(value, given.map(|user| user.value.as_str()))
 }
 
 fn not_evaluated(pass: &mut Pass<'_>, name: &str, matters: bool, origin: &Origin) -> Option<bool> {

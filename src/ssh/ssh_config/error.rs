@@ -120,6 +120,8 @@ pub enum Problem {
     Exec { why: String },
     #[error("may not begin with ~ in a system file")]
     SystemTilde,
+    #[error("has %r for a shell, which would act on the user name {name:?}")]
+    UserInShell { name: String },
 }
 
 impl Problem {
@@ -145,10 +147,16 @@ fn list(faults: &[Fault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// The file is right, the user name of the call is not.
+fn is_of_the_name(faults: &[Fault]) -> bool {
+    faults.iter().all(|fault| matches!(fault.problem, Problem::UserInShell { .. }))
+}
+
 impl Explain for SshConfigError {
     fn code(&self) -> Code {
         match self {
             SshConfigError::Name { what: "user name", .. } => Code::InvalidUsername,
+            SshConfigError::Faults(faults) if is_of_the_name(faults) => Code::InvalidUsername,
             SshConfigError::Name { .. } => Code::InvalidAddress,
             SshConfigError::NotCanonical { .. } => Code::ResolveFailed,
             _ => Code::SshConfigInvalid,
@@ -157,6 +165,9 @@ impl Explain for SshConfigError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            SshConfigError::Faults(faults) if is_of_the_name(faults) => {
+                "Ask the user to write it as User into that Host block, or to take %r out of the command.".into()
+            }
             SshConfigError::Faults(_) => {
                 "Nothing was connected: ssh refuses this file too. Ask the user to mend it.".into()
             }

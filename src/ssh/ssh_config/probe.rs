@@ -1,6 +1,7 @@
 //! What a configuration may ask of the outside: whether a command succeeds, whether a name exists.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -26,6 +27,9 @@ pub enum Exec {
 
 /// Answers questions of a configuration. Called from a thread that may block.
 pub trait Probe {
+    /// Whether commands are run at all.
+    fn allows_exec(&self) -> bool;
+
     /// Runs the command of `Match exec`, its tokens expanded, in the user's shell.
     fn exec(&self, command: &str) -> Exec;
 
@@ -38,6 +42,10 @@ pub trait Probe {
 pub struct NoProbe;
 
 impl Probe for NoProbe {
+    fn allows_exec(&self) -> bool {
+        false
+    }
+
     fn exec(&self, _: &str) -> Exec {
         Exec::NotAllowed
     }
@@ -52,14 +60,25 @@ impl Probe for NoProbe {
 pub struct ShellProbe {
     /// `$SHELL`, or `/bin/sh`.
     pub shell: PathBuf,
-    /// How long a command may take.
+    /// How long a command may take. Then it and what it has started are killed.
     pub deadline: Duration,
+    /// The whole environment of a command.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Probe for ShellProbe {
+    fn allows_exec(&self) -> bool {
+        true
+    }
+
     fn exec(&self, command: &str) -> Exec {
         let mut shell = Command::new(&self.shell);
-        shell.arg("-c").arg(command);
+        shell.arg("-c").arg(command).env_clear().envs(&self.environment);
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+            shell.process_group(0).current_dir("/");
+        }
         // stdout is the protocol's, stderr the log's: a command of the configuration has neither.
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match shell.spawn() {
@@ -84,6 +103,11 @@ impl ShellProbe {
                 Ok(None) => break,
                 Err(error) => return Exec::Failed(error.to_string()),
             }
+        }
+        // It is not reaped yet: the number is still that of its group.
+        #[cfg(unix)]
+        if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let ended = child.kill().and_then(|()| child.wait());
         let why = format!("it did not end within {} s", self.deadline.as_secs_f64());

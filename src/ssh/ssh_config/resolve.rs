@@ -149,7 +149,8 @@ impl Finish<'_> {
         };
         let tokens = Tokens::all(&peer, self.local);
         let paths = Paths { tokens: &tokens, local: self.local };
-        let proxy = proxy(self.options.proxy_command.take(), jump.as_ref(), &Tokens::proxy(&peer))?;
+        let given = (user.origin == Origin::Given).then_some(user.value.as_str());
+        let proxy = proxy(self.options.proxy_command.take(), jump.as_ref(), &Tokens::proxy(&peer), given)?;
         let options = self.options;
         let mut notices = self.notices;
         notices.extend(unused(&options.unused));
@@ -225,6 +226,7 @@ fn proxy(
     command: Slot<String>,
     jump: Option<&Setting<Jump>>,
     tokens: &Tokens,
+    given_user: Option<&str>,
 ) -> Result<Setting<Proxy>, SshConfigError> {
     if let Some(jump) = jump
         && let Jump::Through(hops) = &jump.value
@@ -235,7 +237,7 @@ fn proxy(
         let origin = jump.map_or(Origin::Default, |jump| jump.origin.clone());
         return Ok(Setting { value: Proxy::Direct, origin });
     };
-    let command = tokens.expand(&written.value, None);
+    let command = tokens.expand_line(&written.value, given_user);
     let command = command.map_err(|problem| problem.at(written.origin.clone(), "proxycommand"))?;
     Ok(Setting { value: Proxy::Command { written: written.value, command }, origin: written.origin })
 }

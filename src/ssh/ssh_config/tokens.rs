@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER;
 use ring::digest;
 
-use super::{Local, accounts, error::Problem};
+use super::{
+    Local, accounts,
+    error::{Problem, shorten},
+};
 
 /// The longest text that an expansion may give.
 const MAX_EXPANDED: usize = 64 * 1024;
@@ -81,6 +84,15 @@ impl Tokens {
         }
         out.push_str(rest);
         if out.len() > MAX_EXPANDED { Err(Problem::TooLong { limit: MAX_EXPANDED }) } else { Ok(out) }
+    }
+
+    /// The same for a line that a shell reads. `given` is a user name that came with the call: what a shell would act on
+    /// in it, and a user name may have, must not get there.
+    pub(super) fn expand_line(&self, text: &str, given: Option<&str>) -> Result<String, Problem> {
+        match given.filter(|user| user.contains(['$', '\\']) && text.contains("%r")) {
+            Some(user) => Err(Problem::UserInShell { name: shorten(user).into() }),
+            None => self.expand(text, None),
+        }
     }
 
     fn token<'a>(&self, rest: &'a str, out: &mut String) -> Result<&'a str, Problem> {

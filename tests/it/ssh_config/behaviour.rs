@@ -124,6 +124,10 @@ struct Script {
 }
 
 impl Probe for Script {
+    fn allows_exec(&self) -> bool {
+        true
+    }
+
     fn exec(&self, command: &str) -> Exec {
         self.asked.borrow_mut().push(command.to_owned());
         Exec::Ended { success: command.starts_with("yes") }
@@ -152,11 +156,20 @@ fn a_command_of_match_is_run_only_where_it_is_allowed_and_can_matter() {
 
 #[test]
 fn a_command_of_match_ends_at_its_deadline() {
-    let probe = ShellProbe { shell: "/bin/sh".into(), deadline: Duration::from_millis(200) };
+    let environment = std::env::vars().collect();
+    let probe = ShellProbe { shell: "/bin/sh".into(), deadline: Duration::from_millis(200), environment };
     let begin = Instant::now();
-    let error = config("Match exec \"exec sleep 60\"\n").resolve("a", &Given::default(), &probe).unwrap_err();
+    // What the shell has started ends with it.
+    let mark = format!("61.{:09}", std::process::id());
+    let error =
+        config(&format!("Match exec \"sleep {mark}; :\"\n")).resolve("a", &Given::default(), &probe).unwrap_err();
     assert!(error.to_string().contains("did not end within 0.2 s"), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(30));
+    let gone = || crate::support::process::with_argument(&mark).is_empty();
+    while !gone() && begin.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(gone(), "{:?}", crate::support::process::with_argument(&mark));
     let missing = ShellProbe { shell: "/no/shell".into(), ..probe };
     assert!(config("Match exec true\n").resolve("a", &Given::default(), &missing).is_err());
 }

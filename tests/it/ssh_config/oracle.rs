@@ -95,7 +95,7 @@ pub(super) fn resolve_file(file: &Path, host: &str, given: &Given) -> Result<Res
 }
 
 pub(super) fn probe() -> ShellProbe {
-    ShellProbe { shell: "/bin/sh".into(), deadline: Duration::from_secs(20) }
+    ShellProbe { shell: "/bin/sh".into(), deadline: Duration::from_secs(20), environment: std::env::vars().collect() }
 }
 
 struct Lists {
