@@ -281,6 +281,26 @@ async fn a_user_name_that_a_shell_acts_on_gets_into_no_proxy_command() {
 }
 
 #[tokio::test]
+async fn an_address_that_the_own_one_cannot_reach_leaves_the_next_one() {
+    let Some(chain) = Chain::new(1) else { return };
+    let namespace = chain.namespace(0);
+    let Some(sshd) = Sshd::builder().within(namespace, Ipv4Addr::LOCALHOST).start().await else { return };
+    let files = NamespaceFiles::new(namespace);
+    files.write("hosts", "::1 dual.test\n127.0.0.1 dual.test\n");
+    files.write("nsswitch.conf", "hosts: files\n");
+    let config =
+        block("dual.test", &sshd, "  BindAddress 127.0.0.1").replace("HostName 127.0.0.1", "HostName dual.test");
+    let home = home_with(&config);
+    let client = McpClient::stdio_within(namespace, &[("HOME", home.path().to_str().unwrap())]).await;
+    connect(&client, json!({"address": "dual.test"})).await;
+    // None of them can come from there: the first reason is told.
+    let far = config.replace("BindAddress 127.0.0.1", "BindAddress 192.0.2.9");
+    write_config(&home, &far);
+    let refused = client.call("ssh_connect", json!({"address": "dual.test", "max_retries": 0})).await;
+    assert!(refused.is_error && refused.text.contains("192.0.2.9"), "{}", refused.text);
+}
+
+#[tokio::test]
 async fn a_short_name_gets_its_domain_as_ssh_gives_it() {
     let Some(chain) = Chain::new(1) else { return };
     let namespace = chain.namespace(0);

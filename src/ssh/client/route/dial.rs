@@ -75,7 +75,14 @@ impl Dial {
         for (tried, address) in addresses.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
-            let socket = self.socket(target, *address, &own)?;
+            // As with ssh: an address that cannot be had from here leaves those after it.
+            let socket = match self.socket(target, *address, &own) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    last.get_or_insert(error);
+                    continue;
+                }
+            };
             match tokio::time::timeout(share, socket.connect(*address)).await {
                 Ok(Ok(tcp)) => {
                     // Nagle's algorithm costs 40 ms per command.
