@@ -334,13 +334,23 @@ impl Connection {
             .await
     }
 
-    /// Whether the server answers within `bound`; later where a forward may hold up the answer.
+    /// Whether anything comes from the server within `bound`, which is asked for a sign of life; later where a forward
+    /// may hold up the answer. On a slow link the answer stands behind all the output that is on its way: that is a sign
+    /// of life too.
+    pub async fn is_alive(&self, bound: Duration) -> bool {
+        let heard = self.link.heard();
+        tokio::select! {
+            answered = self.answers(bound) => answered,
+            () = self.link.hears_more_than(heard) => !self.is_closed(),
+        }
+    }
+
+    /// Whether the server answers within `bound`; later where a forward may hold up the answer. All that it sent before
+    /// has come then.
     pub async fn answers(&self, bound: Duration) -> bool {
-        let shared = self.typed != Typed::Nothing;
-        let (bound, heard) = (if shared { bound + STALL_LIMIT } else { bound }, self.link.heard());
-        let answered = tokio::time::timeout(bound, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok());
-        // It may stand behind all that a slow program has not read yet, and a person would have to log in again.
-        (answered || shared && self.link.heard() != heard) && !self.is_closed()
+        let bound = if self.typed == Typed::Nothing { bound } else { bound + STALL_LIMIT };
+        let answered = tokio::time::timeout(bound, self.handle.send_ping()).await;
+        answered.is_ok_and(|sent| sent.is_ok()) && !self.is_closed()
     }
 
     /// Whether the connection has ended.

@@ -255,7 +255,7 @@ async fn open(lines: &Lines, line: &Arc<Line>, peer: SocketAddr, spec: &ForwardS
     let mut opened = timeout(SILENCE, &mut told).await;
     if opened.is_err() {
         // The target may be slow; a server that is silent too makes way for a new connection.
-        if !line.connection.answers(HEALTH_CHECK_TIMEOUT).await && !line.is_held_up() {
+        if !line.connection.is_alive(HEALTH_CHECK_TIMEOUT).await && !line.is_held_up() {
             line.connection.cut();
         }
         opened = timeout(OPEN_TIMEOUT, &mut told).await;

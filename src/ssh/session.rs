@@ -234,7 +234,7 @@ impl Session {
 
     /// Asks the server for a sign of life.
     pub async fn check_health(&self) -> bool {
-        let healthy = self.is_open() && self.connections.answers(HEALTH_CHECK_TIMEOUT).await;
+        let healthy = self.is_open() && self.connections.is_alive(HEALTH_CHECK_TIMEOUT).await;
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = (Utc::now(), healthy);
         healthy
     }

@@ -173,6 +173,31 @@ async fn output_on_a_slow_link_is_whole_though_the_exit_status_overtakes_it() {
 }
 
 #[tokio::test]
+async fn a_slow_link_that_is_busy_with_output_is_not_given_up() {
+    let Some(sshd) = Sshd::start().await else { return };
+    for user in std::iter::once(sshd.user().name.as_str()).chain(is_root().then_some("root")) {
+        let proxy = Proxy::before(sshd.port()).await;
+        let login = with(login(&sshd, user), json!({"address": format!("127.0.0.1:{}", proxy.port())}));
+        let session = Session::open(McpClient::stdio(&[]).await, login).await;
+        session.run("true").await;
+        proxy.drip(true);
+        // Whatever is asked stands behind what the host has sent already.
+        let flood = session.start("while :; do echo 0123456789abcdefghijklmnopqrstuvwxyz; done").await;
+        let some = async || session.output(&flood, json!({})).await["stdout_bytes"].as_u64() > Some(40_000);
+        eventually("it writes", some).await;
+        let again = with(session.login().clone(), json!({"session_id": session.id}));
+        let again = session.client.call("ssh_connect", again).await.success();
+        assert_eq!((&again["session_id"], &again["reused"]), (&json!(session.id), &json!(true)), "{user}: {again}");
+        assert_eq!(session.listed().await.unwrap()["healthy"], true, "{user}");
+        let view = session.output(&flood, json!({})).await;
+        assert_eq!(view["status"], "running", "{user}: {}", view["error"]);
+        // So is its end asked for at once.
+        let ended = session.cancel(&flood).await;
+        assert_eq!(ended["status"], "cancelled", "{user}: {ended}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_the_server_refuses_did_not_start() {
     let host = EmbeddedHost::start().await.unwrap();
     let session = Session::on_host(&host, &[]).await;

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use russh::{
@@ -49,6 +50,9 @@ struct Learnt {
     banner: Vec<String>,
 }
 
+/// How often it is looked whether something came; only while a sign of life is waited for.
+const LISTEN_EVERY: Duration = Duration::from_millis(20);
+
 /// Banners that are kept of one login.
 const MAX_BANNERS: usize = 4;
 
@@ -65,6 +69,13 @@ impl LinkState {
     /// How often something came.
     pub(super) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something came that was not counted in `heard`.
+    pub(super) async fn hears_more_than(&self, heard: u64) {
+        while self.heard() == heard {
+            tokio::time::sleep(LISTEN_EVERY).await;
+        }
     }
 
     pub(super) fn set_greeting(&self, bytes: &[u8]) {

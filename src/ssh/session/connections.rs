@@ -119,10 +119,10 @@ impl Connections {
         self.pool.any().is_some() || self.pool.rests()
     }
 
-    /// Whether the server answers within `bound`.
-    pub(crate) async fn answers(&self, bound: Duration) -> bool {
+    /// Whether the server shows a sign of life within `bound`.
+    pub(crate) async fn is_alive(&self, bound: Duration) -> bool {
         let Some(pooled) = self.pool.any() else { return self.pool.rests() };
-        if pooled.connection.answers(bound).await {
+        if pooled.connection.is_alive(bound).await {
             return true;
         }
         // It may be ending just now, as it should.
@@ -135,7 +135,7 @@ impl Connections {
         if self.pool.any().is_none() && self.pool.rests() {
             return Ok(false);
         }
-        if self.pool.any().is_some() && self.answers(SIGN_OF_LIFE).await {
+        if self.pool.any().is_some() && self.is_alive(SIGN_OF_LIFE).await {
             return Ok(false);
         }
         self.give_up_silent().await;
@@ -264,7 +264,7 @@ impl Connections {
     async fn give_up_silent(&self) {
         let open = self.pool.all();
         let checks = open.iter().map(async |pooled| {
-            if !pooled.connection.answers(SIGN_OF_LIFE).await {
+            if !pooled.connection.is_alive(SIGN_OF_LIFE).await {
                 tracing::warn!(host = %self.target, "the server is silent; the connection is given up");
                 pooled.connection.cut();
             }
@@ -369,7 +369,7 @@ impl Connections {
 
 async fn open_for_stop_on(pooled: &Pooled) -> Option<Channel> {
     // Asked first: what is kept on a silent connection would end nothing.
-    if pooled.connection.answers(STOP_OPEN_TIMEOUT).await
+    if pooled.connection.is_alive(STOP_OPEN_TIMEOUT).await
         && let Some(kept) = pooled.take_spare()
     {
         return Some(kept);

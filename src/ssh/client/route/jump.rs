@@ -275,7 +275,7 @@ impl Shared {
             match timeout(SILENCE, &mut opening).await {
                 Ok(opened) => return opened,
                 // The target may be slow. A jump host that is silent too is given up, which ends the opening.
-                Err(_) if !self.connection.answers(SIGN_OF_LIFE).await => self.connection.cut(),
+                Err(_) if !self.connection.is_alive(SIGN_OF_LIFE).await => self.connection.cut(),
                 Err(_) => {}
             }
         }
