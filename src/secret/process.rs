@@ -1,4 +1,4 @@
-//! Keeps the memory of this process to itself.
+//! What this process keeps to itself, and the end of what it starts.
 
 /// No core dumps, and on Linux no debugger and no `/proc/PID/{mem,environ}` for other processes of the same user.
 ///
@@ -28,3 +28,16 @@ pub fn keep_private() -> std::io::Result<()> {
 pub fn keep_private() -> std::io::Result<()> {
     Ok(())
 }
+
+/// Kills a process that leads a group of its own, with all that it has started and that has not left the group. Only while
+/// the leader is not reaped: afterwards its number may be that of another group.
+#[cfg(unix)]
+pub(crate) fn kill_group(leader: u32) {
+    if let Some(group) = rustix::process::Pid::from_raw(leader.cast_signed()) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+/// Elsewhere there are no groups.
+#[cfg(not(unix))]
+pub(crate) fn kill_group(_leader: u32) {}

@@ -113,9 +113,8 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // Only while the leader is not reaped: afterwards its number may be that of another group.
-        #[cfg(unix)]
-        if let Some(group) = self.process.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if let Some(leader) = self.process.id() {
+            super::process::kill_group(leader);
         }
     }
 }

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::secret::process::kill_group;
+
 /// How often a running command is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -105,10 +107,7 @@ impl ShellProbe {
             }
         }
         // It is not reaped yet: the number is still that of its group.
-        #[cfg(unix)]
-        if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+        kill_group(child.id());
         let ended = child.kill().and_then(|()| child.wait());
         let why = format!("it did not end within {} s", self.deadline.as_secs_f64());
         Exec::Failed(ended.err().map_or(why, |error| error.to_string()))

@@ -20,6 +20,7 @@ use super::{
     super::{ClientError, Target, address::shorten},
     RouteError,
 };
+use crate::secret::process::kill_group;
 
 /// What is kept of the end of its standard error, in bytes.
 const KEPT: usize = 1024;
@@ -170,9 +171,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Only while the leader is not reaped: afterwards its number may be that of another group.
-        #[cfg(unix)]
-        if let Some(group) = self.group() {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if let Some(leader) = self.child.id() {
+            kill_group(leader);
         }
     }
 }
