@@ -25,24 +25,30 @@ mod unix {
     pub(in crate::transport) struct Signals {
         interrupt: Signal,
         terminate: Signal,
+        /// Where it stops the server.
         hangup: Option<Signal>,
-        on_hangup: Hangup,
     }
 
     impl Signals {
         pub(in crate::transport) fn install(on_hangup: Hangup) -> io::Result<Self> {
-            // A handler takes the place of what `nohup` has set. Where that cannot be known the system decides.
-            let handled = on_hangup == Hangup::Passes || ignores_hangup() == Some(false);
-            let hangup = handled.then(|| signal(SignalKind::hangup())).transpose()?;
+            let hangup = match on_hangup {
+                Hangup::Passes => {
+                    // Once it is handled, it is so to the end of the process: nobody has to listen.
+                    drop(signal(SignalKind::hangup())?);
+                    None
+                }
+                // A handler takes the place of what `nohup` has set. Where that cannot be known the system decides.
+                Hangup::Stops if ignores_hangup() == Some(false) => Some(signal(SignalKind::hangup())?),
+                Hangup::Stops => None,
+            };
             let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-            Ok(Self { interrupt, terminate, hangup, on_hangup })
+            Ok(Self { interrupt, terminate, hangup })
         }
 
         /// Waits for one that stops the server, and names it.
         pub(in crate::transport) async fn next(&mut self) -> &'static str {
-            let stopping = self.hangup.as_mut().filter(|_| self.on_hangup == Hangup::Stops);
             let hangup = async {
-                match stopping {
+                match &mut self.hangup {
                     Some(hangup) => hangup.recv().await,
                     None => std::future::pending().await,
                 }
