@@ -36,6 +36,8 @@ pub struct Found {
 pub struct Watcher<'a> {
     pattern: &'a Pattern,
     scans: Vec<Scan>,
+    /// What was found and not told yet.
+    hit: Option<(Source, Span)>,
     /// Bytes that were dropped before they could be looked at.
     missed: u64,
 }
@@ -122,7 +124,7 @@ impl<'a> Watcher<'a> {
         let scan = |source, next| Scan { source, next, matched: 0, line: Line::default() };
         let stdout = stdout.map(|from| scan(Source::Stdout, from));
         let stderr = stderr.map(|from| scan(Source::Stderr, from));
-        Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), missed: 0 }
+        Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), hit: None, missed: 0 }
     }
 
     /// Waits until it appears. May be dropped and called again: it goes on where it was.
@@ -147,11 +149,16 @@ impl<'a> Watcher<'a> {
     /// Looks at everything that has arrived. `settled` says that lines without an end count as ended.
     pub async fn look(&mut self, output: &OutputBuffer, settled: bool) -> Option<Found> {
         for scan in &mut self.scans {
-            if let Some(span) = scan.look(self.pattern, output, settled, &mut self.missed).await {
-                return Some(found(output, scan.source, self.pattern, span).await);
+            if self.hit.is_none() {
+                let span = scan.look(self.pattern, output, settled, &mut self.missed).await;
+                self.hit = span.map(|span| (scan.source, span));
             }
         }
-        None
+        // Its line may have to be read from the disk. Dropped meanwhile, it is described the next time.
+        let (source, span) = self.hit?;
+        let found = found(output, source, self.pattern, span).await;
+        self.hit = None;
+        Some(found)
     }
 
     /// Bytes that were dropped before they could be looked at: a flood may be faster than its waiter.

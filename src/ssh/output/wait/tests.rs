@@ -1,3 +1,5 @@
+use std::{future::poll_fn, task::Poll};
+
 use super::*;
 use crate::ssh::output::{HEAD_BYTES, SpillStore, TAIL_BYTES};
 
@@ -29,6 +31,43 @@ async fn a_text_is_found_across_pieces_and_names_its_line() {
         assert!(line.starts_with(&found.line) && found.line.len() >= 17, "{size}: {}", found.line);
     }
     assert_eq!(watched(&pattern, b"Listening off", 3).await, None);
+}
+
+#[tokio::test]
+async fn a_look_that_is_dropped_loses_no_match() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = OutputBuffer::new(SpillStore::new(Some(directory.path().join("spill")), 64 << 20, 64 << 20));
+    let mut bytes = vec![b'.'; 2 * HEAD_BYTES];
+    bytes.extend_from_slice(b"\nneedle\n");
+    let end = bytes.len() as u64 - 1;
+    bytes.resize(bytes.len() + 2 * TAIL_BYTES, b'.');
+    for piece in bytes.chunks(32 << 10) {
+        output.append(Source::Stdout, piece);
+        output.settle().await;
+    }
+    let pattern = Pattern::text("needle").unwrap();
+    // Dropped wherever it waits for the disk, the next look finds it all the same.
+    for waits in 1.. {
+        let mut watcher = Watcher::new(&pattern, Some(0), None);
+        let (mut polls, mut look) = (0, Box::pin(watcher.look(&output, false)));
+        let first = poll_fn(|context| match look.as_mut().poll(context) {
+            Poll::Ready(found) => Poll::Ready(found),
+            Poll::Pending if polls + 1 == waits => Poll::Ready(None),
+            Poll::Pending => {
+                polls += 1;
+                Poll::Pending
+            }
+        })
+        .await;
+        drop(look);
+        let found = if first.is_some() { first.clone() } else { watcher.look(&output, false).await };
+        let found = found.map(|found| (found.end, found.line));
+        assert_eq!(found, Some((end, "needle".into())), "after {waits} waits");
+        if first.is_some() {
+            assert!(waits > 2, "the disk was waited for");
+            break;
+        }
+    }
 }
 
 #[tokio::test]
