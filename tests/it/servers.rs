@@ -14,6 +14,7 @@ use crate::support::{
     home::{Home, with},
     mcp_client::McpClient,
     openssh::{Agent, KeyFormat, KeyType, Sshd, SshdBuilder},
+    proxy::Proxy,
     session::Session,
     tinysshd::Tinysshd,
     wait::eventually,
@@ -94,6 +95,25 @@ async fn a_session_on_tinyssh_outlives_its_connections() {
         .await
         .success();
     assert_eq!((&again["reused"], &again["session_id"]), (&json!(true), &json!(session.id)), "{again}");
+}
+
+/// It rests between its channels. A connection that failed is forgotten once one was made.
+#[tokio::test]
+async fn a_session_on_tinyssh_is_well_again_after_a_connection_that_failed() {
+    let Some(server) = Tinysshd::start() else { return };
+    let proxy = Proxy::before(server.port()).await;
+    let mut login = by_key(&server, &server.user().name);
+    login["address"] = json!(format!("127.0.0.1:{}", proxy.port()));
+    let session = Session::open(McpClient::stdio(&[("SSH_MAX_RETRIES", "0")]).await, login).await;
+    let healthy = async || session.listed().await.map(|listed| listed["healthy"] == true);
+    eventually("it rests", async || server.log().contains("finished")).await;
+    proxy.refuse(true);
+    let failed = session.call("ssh_execute", json!({"command": "true"})).await;
+    assert_eq!(failed.code(), "connection_lost", "{failed:?}");
+    assert_eq!(healthy().await, Some(false));
+    proxy.refuse(false);
+    assert_eq!(session.run("echo on").await["stdout"], "on\n");
+    eventually("it rests and is well", async || healthy().await == Some(true)).await;
 }
 
 /// It has no forwards: the port is open, as ssh's would be, and each connection to it is closed.

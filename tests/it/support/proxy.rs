@@ -16,6 +16,8 @@ struct State {
     stalled: bool,
     /// One piece of at most 256 bytes each 10 ms: a second for a packet of SSH.
     drips: bool,
+    /// A new connection is reset at once.
+    refuses: bool,
     /// Counts resets: a connection that sees another number is reset.
     resets: u64,
 }
@@ -56,6 +58,10 @@ impl Proxy {
         self.state.send_modify(|state| state.stalled = stalled);
     }
 
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.state.send_modify(|state| state.refuses = refuses);
+    }
+
     pub(crate) fn drip(&self, drips: bool) {
         self.state.send_modify(|state| state.drips = drips);
     }
@@ -68,7 +74,10 @@ impl Drop for Proxy {
 }
 
 async fn serve(near: TcpStream, port: u16, mut state: watch::Receiver<State>) -> io::Result<()> {
-    let resets = state.borrow_and_update().resets;
+    let State { resets, refuses, .. } = *state.borrow_and_update();
+    if refuses {
+        return near.set_zero_linger();
+    }
     let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;

@@ -239,6 +239,7 @@ impl Pool {
     pub(super) fn add(&self, connection: Connection) -> Place {
         let mut state = self.state();
         state.peer = connection.peer;
+        state.failures.1 = None;
         let pooled = Pooled::new(connection);
         state.open.push(pooled.clone());
         self.place(&pooled)
