@@ -24,7 +24,8 @@ use crate::{
         embedded_host::Options,
         home::with,
         mcp_client::McpClient,
-        openssh::Sshd,
+        openssh::{Sshd, is_root},
+        process,
         resources::Resources,
         session::{Session, login},
         wait::eventually,
@@ -70,6 +71,15 @@ impl Gate {
         let mut gate = File::options().read(true).write(true).open(self.path("gate")).unwrap();
         gate.write_all("\n".repeat(number).as_bytes()).unwrap();
         gate
+    }
+}
+
+/// A process that only root can end.
+struct KilledAtEnd(u32);
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        process::kill(&[self.0], "KILL");
     }
 }
 
@@ -159,6 +169,35 @@ async fn command_without_a_place_ends_at_its_own_time_limit() {
     let _open = gate.open(1);
     assert_said(&session.ended(&first).await, 0);
     assert_eq!(gate.arrived(), 1, "the second never ran");
+}
+
+/// sshd counts a channel until its process has ended, and one that its user cannot kill goes on. That costs its place, and
+/// not the session.
+#[tokio::test]
+async fn commands_run_beside_those_that_nobody_can_end() {
+    if !is_root() {
+        return;
+    }
+    for max_sessions in [1, 3] {
+        let config = format!("MaxSessions {max_sessions}");
+        let Some(sshd) = Sshd::builder().config(&config).start().await else { return };
+        let session = Session::on_sshd(&sshd, &[]).await;
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let as_root = directory.path().join("setpriv");
+        fs::copy("/usr/bin/setpriv", &as_root).unwrap();
+        fs::set_permissions(&as_root, fs::Permissions::from_mode(0o4755)).unwrap();
+        let mut left = Vec::new();
+        for number in 0..3 {
+            let command =
+                format!("exec {} --reuid=0 --clear-groups sh -c 'echo $$; exec sleep 300'", as_root.display());
+            let id = session.start(&command).await;
+            left.push(KilledAtEnd(session.pid(&id).await));
+            let cancelled = session.cancel(&id).await;
+            assert_eq!((&cancelled["status"], &cancelled["remote_ended"]), (&json!("cancelled"), &json!(false)));
+            assert_eq!(session.run(&format!("echo {number}")).await["stdout"], format!("{number}\n"), "{max_sessions}");
+        }
+    }
 }
 
 #[tokio::test]

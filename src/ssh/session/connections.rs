@@ -248,7 +248,7 @@ impl Connections {
     async fn refused_channel(&self, place: &Place, why: &ChannelOpenFailure) -> Result<(), Error> {
         if is_for_want_of_a_place(why) {
             match self.pool.learn_limit(place) {
-                Refusal::Learnt => return Ok(()),
+                Refusal::Learnt | Refusal::Held => return Ok(()),
                 Refusal::Unsettled => {
                     tokio::time::sleep(SETTLING_STEP).await;
                     return Ok(());

@@ -25,6 +25,9 @@ const ASSUMED_LIMIT: usize = 10;
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A further connection is closed after this long without a channel.
 const UNUSED_AFTER: Duration = Duration::from_secs(30);
+/// OpenSSH counts a channel for as long as its process runs, closed or not: a connection that is full of such ones is
+/// tried again after this long.
+const HELD: Duration = Duration::from_secs(30);
 /// After a further connection could not be opened, none is tried for this long.
 const GROWTH_PAUSE: Duration = Duration::from_secs(2);
 
@@ -69,6 +72,8 @@ pub(super) enum Next {
 pub(super) enum Refusal {
     /// How many channels the server allows per connection.
     Learnt,
+    /// That this connection takes none for now: nothing of ours runs there, and yet it is full.
+    Held,
     /// Nothing: a channel that was closed just now may still have counted.
     Unsettled,
     /// That the server allows none.
@@ -88,6 +93,7 @@ impl Place {
     /// Notes that the channel is open.
     pub(super) fn opened(mut self) -> Self {
         self.opened = true;
+        self.pooled.load().served = true;
         self
     }
 
@@ -196,15 +202,19 @@ impl Pool {
         let mut state = self.state();
         state.forget_closed();
         let most = state.for_commands();
-        let takes = |pooled: &Pooled| if pooled.is_for_one() { 1 } else { most };
         let opens_spare = |pooled: &Pooled| pooled.load().opens_spare();
-        let free = state.open.iter().find(|pooled| !opens_spare(pooled) && pooled.load().channels < takes(pooled));
+        let has_room = |pooled: &Pooled| {
+            let takes = if pooled.is_for_one() { 1 } else { most };
+            let load = pooled.load();
+            !load.is_full() && load.channels < takes
+        };
+        let free = state.open.iter().find(|pooled| !opens_spare(pooled) && has_room(pooled));
         if let Some(pooled) = free {
             let keeps_spare = state.limit > 1 && !pooled.is_for_one();
             let spare = keeps_spare.then(|| SparePlace::take(pooled, &self.freed)).flatten();
             return Next::Place(self.place(pooled), spare);
         }
-        if state.open.iter().any(|pooled| opens_spare(pooled) && pooled.load().channels < takes(pooled)) {
+        if state.open.iter().any(|pooled| opens_spare(pooled) && has_room(pooled)) {
             return Next::Wait;
         }
         if state.open.is_empty() {
@@ -256,7 +266,12 @@ impl Pool {
     pub(super) fn learn_limit(&self, place: &Place) -> Refusal {
         let mut state = self.state();
         let mut load = place.pooled.load();
-        let counted = load.channels - 1 + load.others();
+        let (besides, closing) = (load.channels - 1, load.closing());
+        if besides + closing == 0 && load.served {
+            load.full_until = Some(Instant::now() + HELD);
+            return Refusal::Held;
+        }
+        let counted = besides + load.others();
         if counted == 0 {
             return Refusal::NoneAllowed;
         }

@@ -23,6 +23,10 @@ pub(super) struct Load {
     /// Places that are given away.
     pub(super) channels: usize,
     pub(super) unused_since: Instant,
+    /// A channel was opened here.
+    pub(super) served: bool,
+    /// It took none, though nothing of ours ran.
+    pub(super) full_until: Option<Instant>,
     /// When channels were closed: the server may take a moment to notice.
     closed: Vec<Instant>,
     spare: Spare,
@@ -59,7 +63,13 @@ impl Load {
         self.closing() + usize::from(!matches!(self.spare, Spare::Missing))
     }
 
-    fn closing(&mut self) -> usize {
+    /// Whether it takes no channel for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Channels that were closed so lately that the server may still count them.
+    pub(super) fn closing(&mut self) -> usize {
         self.closed.retain(|closed| closed.elapsed() < SETTLING);
         self.closed.len()
     }
@@ -67,7 +77,14 @@ impl Load {
 
 impl Pooled {
     pub(super) fn new(connection: Connection) -> Arc<Self> {
-        let load = Load { channels: 0, unused_since: Instant::now(), closed: Vec::new(), spare: Spare::Missing };
+        let load = Load {
+            channels: 0,
+            unused_since: Instant::now(),
+            served: false,
+            full_until: None,
+            closed: Vec::new(),
+            spare: Spare::Missing,
+        };
         Arc::new(Self { connection, load: Mutex::new(load) })
     }
 
