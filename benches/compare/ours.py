@@ -96,7 +96,9 @@ class Http(Calls):
 
     def __init__(self, program, environment):
         self.port = free_port()
-        self.process = subprocess.Popen([program], env={**environment, "MCP_PORT": str(self.port)}, stdin=subprocess.DEVNULL,
+        # It would be closed while the others have their turn.
+        settings = {"MCP_PORT": str(self.port), "MCP_HEADER_TIMEOUT": "600"}
+        self.process = subprocess.Popen([program], env={**environment, **settings}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.pid = self.process.pid
         wait_until("ssh-mcp listens", lambda: accepts(self.port))
