@@ -285,9 +285,7 @@ async fn an_address_that_the_own_one_cannot_reach_leaves_the_next_one() {
     let Some(chain) = Chain::new(1) else { return };
     let namespace = chain.namespace(0);
     let Some(sshd) = Sshd::builder().within(namespace, Ipv4Addr::LOCALHOST).start().await else { return };
-    let files = NamespaceFiles::new(namespace);
-    files.write("hosts", "::1 dual.test\n127.0.0.1 dual.test\n");
-    files.write("nsswitch.conf", "hosts: files\n");
+    let _names = Names::within(namespace, "::1 dual.test\n127.0.0.1 dual.test\n");
     let config =
         block("dual.test", &sshd, "  BindAddress 127.0.0.1").replace("HostName 127.0.0.1", "HostName dual.test");
     let home = home_with(&config);
@@ -305,10 +303,7 @@ async fn a_short_name_gets_its_domain_as_ssh_gives_it() {
     let Some(chain) = Chain::new(1) else { return };
     let namespace = chain.namespace(0);
     let Some(sshd) = Sshd::builder().within(namespace, Ipv4Addr::LOCALHOST).start().await else { return };
-    // `ip netns exec` shows these in place of the files in /etc.
-    let files = NamespaceFiles::new(namespace);
-    files.write("hosts", "127.0.0.1 web.corp.test web.corp.test.\n");
-    files.write("nsswitch.conf", "hosts: files\n");
+    let _names = Names::within(namespace, "127.0.0.1 web.corp.test web.corp.test.\n");
     let home = home_with(&format!(
         "Host *\n  CanonicalizeHostname yes\n  CanonicalDomains nowhere.test corp.test\n\n\
          Match canonical host web.corp.test\n  Port {}\n  User {}\n  IdentityFile {}\n  IdentitiesOnly yes\n\n\
@@ -332,22 +327,20 @@ async fn a_short_name_gets_its_domain_as_ssh_gives_it() {
     assert_eq!(refused.code(), "resolve_failed", "{}", refused.text);
 }
 
-/// What a namespace has in place of files in `/etc`.
-struct NamespaceFiles(PathBuf);
+/// The names that a namespace knows: `ip netns exec` shows these files in place of those in `/etc`.
+struct Names(PathBuf);
 
-impl NamespaceFiles {
-    fn new(namespace: &str) -> Self {
+impl Names {
+    fn within(namespace: &str, hosts: &str) -> Self {
         let folder = Path::new("/etc/netns").join(namespace);
         fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("hosts"), hosts).unwrap();
+        fs::write(folder.join("nsswitch.conf"), "hosts: files\n").unwrap();
         Self(folder)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
     }
 }
 
-impl Drop for NamespaceFiles {
+impl Drop for Names {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
