@@ -3,6 +3,7 @@
 //! What is sent to the host is never changed. One pass over the text, a few more where a quoted part
 //! is a command line itself (`bash -c '..'`).
 
+mod expansion;
 mod judge;
 mod shell;
 
@@ -37,7 +38,7 @@ pub fn holds_password(command: &str) -> bool {
 /// Where the passwords stand, in order and apart from each other.
 fn spans(command: &str) -> Vec<Range<usize>> {
     let mut found = shell::read(command);
-    found.retain(|span| !span.is_empty());
+    found.retain(|span| !span.is_empty() && !expansion::only(command, span));
     found.sort_unstable_by_key(|span| span.start);
     let mut spans: Vec<Range<usize>> = Vec::new();
     for span in found {
@@ -91,6 +92,11 @@ mod tests {
             ("mysqldump --password='p w' db", "mysqldump --password=*** db"),
             ("PGPASSWORD=pw psql -c 'x'", "PGPASSWORD=*** psql -c 'x'"),
             ("docker run -e MYSQL_ROOT_PASSWORD=pw mysql", "docker run -e MYSQL_ROOT_PASSWORD=*** mysql"),
+            ("PW=pw; sshpass -p \"$PW\" ssh h", "PW=***; sshpass -p \"$PW\" ssh h"),
+            ("PGPASSWORD=${PW:-pw} psql", "PGPASSWORD=*** psql"),
+            ("PGPASSWORD='$pw' psql", "PGPASSWORD=*** psql"),
+            ("PGPASSWORD=p$w psql", "PGPASSWORD=*** psql"),
+            ("PGPASSWORD=$ psql", "PGPASSWORD=*** psql"),
             ("curl -u me:pw https://h", "curl -u *** https://h"),
             ("echo é | sudo -S id # ü", "echo *** | sudo -S id # ü"),
         ] {
@@ -111,6 +117,19 @@ mod tests {
             "echo pw; sudo -S id",
             "echo pw # | sudo -S id",
             "echo \"$PW\" | sudo -S id",
+            "echo \"$(cat pw)\" | sudo -S id",
+            "echo \"u:$PW\" | chpasswd",
+            "PGPASSWORD=\"$(cat /run/secrets/pg)\" psql",
+            "PGPASSWORD=$(kubectl get secret \"$(id -un)\") psql",
+            "PGPASSWORD=`cat pw` psql",
+            "PASSWORD=$1 ./run",
+            "PASSWORD=${DB_PW:?} ./run",
+            "sshpass -p \"$PW\" ssh h",
+            "mysql -p\"$DB_PW\" -u root",
+            "mysql --password=${10} db",
+            "curl -u \"$U:$P\" https://h",
+            "curl -u me:$P https://h",
+            "curl -u me:$(cat pw) https://h",
             "echo 'pw' > f",
             "sudo -u Sam id <<< text",
             "sudo -S id < file",

@@ -167,19 +167,22 @@ fn sudo_reads_stdin(text: &str, arguments: &[Range<usize>]) -> bool {
 }
 
 /// Passwords among the arguments of programs that take one there.
-fn given_password(text: &str, name: &str, arguments: &[Range<usize>], found: &mut Found<'_>) {
+fn given_password<'a>(text: &'a str, name: &str, arguments: &[Range<usize>], found: &mut Found<'a>) {
+    let mut given: Vec<Range<usize>> = Vec::new();
     match name {
-        "sshpass" => found.secrets.extend(option_value(text, arguments, "-p").map(Secret::Span)),
+        "sshpass" => given.extend(option_value(text, arguments, "-p")),
         "curl" => {
             let value = option_value(text, arguments, "-u").or_else(|| option_value(text, arguments, "--user"));
-            found.secrets.extend(value.filter(|value| text[value.clone()].contains(':')).map(Secret::Span));
+            given.extend(value.filter(|value| text[value.clone()].contains(':')));
         }
         name if MYSQL.contains(&name) => {
             let attached = arguments.iter().filter(|word| text[(*word).clone()].starts_with("-p"));
-            found.secrets.extend(attached.map(|word| Secret::Span(word.start + 2..word.end)));
+            given.extend(attached.map(|word| word.start + 2..word.end));
         }
         _ => {}
     }
+    found.variables.extend(given.iter().filter_map(|value| variable(&text[value.clone()])));
+    found.secrets.extend(given.into_iter().map(Secret::Span));
 }
 
 /// The value of an option: the rest of its word, or the next word.
@@ -206,7 +209,7 @@ fn variable(word: &str) -> Option<&str> {
     is_name(name).then_some(name)
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     text.len() <= LONGEST_NAME
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
