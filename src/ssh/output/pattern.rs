@@ -7,9 +7,11 @@ use crate::error::{Code, Details, Explain};
 /// Longest text or regular expression that is looked for.
 pub const MAX_PATTERN_BYTES: usize = 1_000;
 
-/// Memory that a compiled expression may take, and that a search may use for its tables. `\w{500}`
-/// would take more, a list of a hundred words takes a twentieth.
-const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// Memory that a compiled expression may take: a search may take time in proportion to it. `\w{500}` would take more, a
+/// list of a hundred words takes a fifth.
+const MAX_COMPILED_BYTES: usize = 256 << 10;
+/// Memory that a search may use for its tables.
+const TABLE_BYTES: usize = 1 << 20;
 
 /// What is looked for. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub enum PatternError {
     TooLong { argument: &'static str, bytes: usize },
     #[error("until_regex is no regular expression: {why} at byte {position}")]
     Syntax { why: String, position: usize },
-    #[error("until_regex is too large: it needs over 1 MiB once compiled")]
+    #[error("until_regex is too large: it needs over 256 KiB once compiled")]
     TooLarge,
 }
 
@@ -61,7 +63,7 @@ impl Pattern {
     pub fn regex(expression: &str) -> Result<Self, PatternError> {
         check_length("until_regex", expression)?;
         let mut builder = RegexBuilder::new(expression);
-        builder.size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES);
+        builder.size_limit(MAX_COMPILED_BYTES).dfa_size_limit(TABLE_BYTES);
         builder.build().map(Self::Regex).map_err(|error| fault(expression, &error))
     }
 }

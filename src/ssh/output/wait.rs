@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use regex::bytes::Regex;
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{OutputBuffer, Source, line::clear, pattern::Pattern, window::Pieces};
 
@@ -16,6 +17,9 @@ const PIECE: usize = 64 << 10;
 /// A line that has not ended is matched once it has been as it is for this long: a prompt stays as it
 /// is. While it grows it is matched each time it has doubled, so that no byte is looked at often.
 const SETTLED: Duration = Duration::from_millis(20);
+/// Searches with a regular expression that run at the same time. One may take a second of processor time, so it runs in a
+/// thread for blocking work, and they leave the other processors alone.
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 /// Bytes that the line of a match is cut to.
 pub const LINE_BYTES: usize = 200;
@@ -52,6 +56,10 @@ struct Scan {
     matched: usize,
     /// The line that has not ended; for a regular expression only.
     line: Line,
+    /// A search that has the line, and what it finds.
+    search: Option<AbortOnDropHandle<(Line, Option<Span>)>>,
+    /// Where somebody else would have to begin in order to miss nothing.
+    from: u64,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +129,7 @@ impl<'a> Watcher<'a> {
     /// Looks from these offsets on; a stream without one is not looked at.
     #[must_use]
     pub fn new(pattern: &'a Pattern, stdout: Option<u64>, stderr: Option<u64>) -> Self {
-        let scan = |source, next| Scan { source, next, matched: 0, line: Line::default() };
+        let scan = |source, next| Scan { source, next, matched: 0, line: Line::default(), search: None, from: next };
         let stdout = stdout.map(|from| scan(Source::Stdout, from));
         let stderr = stderr.map(|from| scan(Source::Stderr, from));
         Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), hit: None, missed: 0 }
@@ -161,6 +169,15 @@ impl<'a> Watcher<'a> {
         Some(found)
     }
 
+    /// Where to look on for the same pattern, in the streams that are looked at: what has come of it may have begun earlier
+    /// than the last byte.
+    #[must_use]
+    pub fn goes_on_from(&self, source: Source) -> Option<u64> {
+        let from = self.scans.iter().find(|scan| scan.source == source)?.from;
+        let hit = self.hit.filter(|(at, _)| *at == source).map(|(_, span)| span.start);
+        Some(hit.map_or(from, |hit| hit.min(from)))
+    }
+
     /// Bytes that were dropped before they could be looked at: a flood may be faster than its waiter.
     #[must_use]
     pub const fn missed(&self) -> u64 {
@@ -181,46 +198,68 @@ impl Scan {
         missed: &mut u64,
     ) -> Option<Span> {
         loop {
+            // A look that was dropped may have left one behind.
+            if let Some(span) = self.searched().await {
+                return Some(span);
+            }
             let Piece { start, bytes } = output.piece(self.source, self.next, PIECE).await;
             if start != self.next {
                 // What lies between was dropped before it could be looked at, or does not exist yet.
                 if start < self.next {
                     return None;
                 }
-                (self.matched, self.line) = (0, Line::default());
+                (self.matched, self.line, self.from) = (0, Line::default(), start);
                 *missed += start - self.next;
             }
+            let last = bytes.is_empty();
             self.next = start + bytes.len() as u64;
-            if let Some(span) = self.take(pattern, start, &bytes) {
-                return Some(span);
+            match pattern {
+                Pattern::Text(text) => {
+                    let found = text.read_on(&mut self.matched, &bytes).map(|end| start + end as u64);
+                    self.from = self.next - self.matched as u64;
+                    if let Some(end) = found {
+                        return Some(Span { start: end - text.len() as u64, end });
+                    }
+                }
+                Pattern::Regex(_) if last && !(settled && self.line.is_unsettled()) => {}
+                Pattern::Regex(regex) => {
+                    self.begin(regex.clone(), start, bytes);
+                    if let Some(span) = self.searched().await {
+                        return Some(span);
+                    }
+                }
             }
-            if bytes.is_empty() {
-                let Pattern::Regex(regex) = pattern else { return None };
-                let found = settled.then(|| self.line.settle(regex)).flatten();
-                return found.map(|found| found.at(self.next - self.line.bytes.len() as u64));
+            if last {
+                return None;
             }
             // A flood must not keep the thread from other work.
             tokio::task::yield_now().await;
         }
     }
 
-    fn take(&mut self, pattern: &Pattern, start: u64, bytes: &[u8]) -> Option<Span> {
-        match pattern {
-            Pattern::Text(text) => {
-                let end = start + text.read_on(&mut self.matched, bytes)? as u64;
-                Some(Span { start: end - text.len() as u64, end })
-            }
-            Pattern::Regex(regex) => {
-                let mut from = start;
-                for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    if let Some(span) = self.line.take(regex, part, from) {
-                        return Some(span);
-                    }
-                    from += part.len() as u64;
-                }
-                self.line.doubled(regex).map(|found| found.at(from - self.line.bytes.len() as u64))
-            }
-        }
+    /// Begins to search the line with these bytes, which stand at `from`; without any, as it is.
+    fn begin(&mut self, regex: Regex, from: u64, bytes: Vec<u8>) {
+        let mut line = std::mem::take(&mut self.line);
+        let search = async move {
+            // Never closed.
+            let permit = SEARCHES.acquire().await;
+            let search = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let found = line.read(&regex, from, &bytes);
+                (line, found)
+            });
+            search.await.unwrap_or_default()
+        };
+        self.search = Some(AbortOnDropHandle::new(tokio::spawn(search)));
+    }
+
+    /// Waits for the search that runs. May be dropped.
+    async fn searched(&mut self) -> Option<Span> {
+        let (line, found) = self.search.as_mut()?.await.unwrap_or_default();
+        self.search = None;
+        self.from = self.next - line.bytes.len() as u64;
+        self.line = line;
+        found
     }
 }
 
@@ -239,6 +278,19 @@ impl Span {
 }
 
 impl Line {
+    /// Takes a piece that stands at `from`. Without a byte the line is matched as it is: it has stopped growing for now.
+    fn read(&mut self, regex: &Regex, from: u64, piece: &[u8]) -> Option<Span> {
+        let mut at = from;
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(span) = self.take(regex, part, at) {
+                return Some(span);
+            }
+            at += part.len() as u64;
+        }
+        let found = if piece.is_empty() { self.settle(regex) } else { self.doubled(regex) };
+        found.map(|found| found.at(at - self.bytes.len() as u64))
+    }
+
     /// Takes part of a line, which stands at `from`; a line end is its last byte.
     fn take(&mut self, regex: &Regex, mut part: &[u8], mut from: u64) -> Option<Span> {
         loop {

@@ -71,6 +71,42 @@ async fn a_look_that_is_dropped_loses_no_match() {
 }
 
 #[tokio::test]
+async fn a_search_that_takes_long_holds_up_nobody() {
+    let output = OutputBuffer::new(SpillStore::off());
+    output.append(Source::Stdout, &vec![b'a'; WINDOW]);
+    // Every byte may be the one that counts: as many states as bytes of the line.
+    let pattern = regex("[ab]*[ac][ab]{2000}[cd]");
+    let mut watcher = Watcher::new(&pattern, Some(0), None);
+    let first = tokio::select! {
+        biased;
+        _ = watcher.look(&output, true) => "the search",
+        () = tokio::task::yield_now() => "another task",
+    };
+    assert_eq!(first, "another task");
+    // Nothing was lost with the look that was dropped.
+    output.append(Source::Stdout, b"c");
+    assert_eq!(watcher.look(&output, true).await.map(|found| found.end), Some(WINDOW as u64 + 1));
+}
+
+#[tokio::test]
+async fn whoever_looks_on_begins_where_a_match_may_have_begun() {
+    for (pattern, bytes, from) in [
+        (Pattern::text("Starting db... ok").unwrap(), "x\nStarting db... ", 2),
+        (Pattern::text("\n\nend").unwrap(), "x\n\n\n", 2),
+        (Pattern::text("ok").unwrap(), "Starting db", 11),
+        (regex("^Starting.*ok$"), "x\nStarting db... ", 2),
+        (regex("^ok$"), "x\r\nStarting\n", 12),
+    ] {
+        let output = OutputBuffer::new(SpillStore::off());
+        output.append(Source::Stdout, bytes.as_bytes());
+        let mut watcher = Watcher::new(&pattern, Some(0), None);
+        assert_eq!(watcher.look(&output, true).await, None);
+        assert_eq!(watcher.goes_on_from(Source::Stdout), Some(from), "{bytes:?}");
+        assert_eq!(watcher.goes_on_from(Source::Stderr), None);
+    }
+}
+
+#[tokio::test]
 async fn an_expression_is_matched_against_one_line_at_a_time() {
     for (expression, bytes, end) in [
         ("^b+$", "a\nbb\nc\n", Some(4)),
