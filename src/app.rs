@@ -22,7 +22,7 @@ pub use self::hosts::{HOSTS_PER_PAGE, HostPage, HostRow, HostView};
 pub use self::plan::ResolvedRow;
 pub use self::types::{
     ApprovedKey, Asking, Awaited, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest,
-    CommandView, ConnectRequest, Connected, Disconnected, Health, OutputRequest, TypedAnswer, Until, Waiter,
+    CommandView, ConnectRequest, Connected, Disconnected, Health, Offsets, OutputRequest, TypedAnswer, Until, Waiter,
 };
 /// Every failure of the core and of the verbs.
 pub use crate::ssh::Error;

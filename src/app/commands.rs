@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, OutputRequest, Until,
-    Waiter, gate::Act,
+    App, COMMANDS_PER_PAGE, Cancelled, CommandFilter, CommandPage, CommandRequest, CommandView, Offsets, OutputRequest,
+    Until, Waiter, gate::Act,
 };
 use crate::config::vars;
 use crate::ssh::{
@@ -14,7 +14,7 @@ use crate::ssh::{
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
-    output::{Form, Pattern, View, Watcher},
+    output::{Form, Pattern, Source, View, Watcher},
     quota::{Full, Limit, Scope, Thing},
     session::{STOP_TIMEOUT, Session},
 };
@@ -102,7 +102,7 @@ impl App {
         let answer_by = Instant::now() + self.settings.answers.limit;
         let command = self.started(owner, session, request)?;
         waiter.command.note(&command);
-        let until = appears(&command, pattern, (Some(0), Some(0)), answer_by).await;
+        let until = appears(&command, pattern, looked_at(None), answer_by).await;
         Ok(CommandView { until: Some(until), ..self.whole_view(&command, Form::Text).await })
     }
 
@@ -282,16 +282,16 @@ async fn view_of(command: &Command, view: Option<View>, form: Form, budget: usiz
 }
 
 /// The streams that an answer shows are those that are looked at, from where it shows them.
-fn looked_at(view: Option<View>) -> (Option<u64>, Option<u64>) {
+fn looked_at(view: Option<View>) -> Offsets {
     match view {
-        Some(View::From { stdout, stderr }) => (stdout, stderr),
-        _ => (Some(0), Some(0)),
+        Some(View::From { stdout, stderr }) => Offsets { stdout, stderr },
+        _ => Offsets { stdout: Some(0), stderr: Some(0) },
     }
 }
 
 /// Waits until `pattern` appears from the offsets `from` on, the command has ended, or `deadline`.
-async fn appears(command: &Command, pattern: &Pattern, from: (Option<u64>, Option<u64>), deadline: Instant) -> Until {
-    let mut watcher = Watcher::new(pattern, from.0, from.1);
+async fn appears(command: &Command, pattern: &Pattern, from: Offsets, deadline: Instant) -> Until {
+    let mut watcher = Watcher::new(pattern, from.stdout, from.stderr);
     let found = tokio::select! {
         found = watcher.appears(&command.output) => Some(found),
         _ = command.ended_by(deadline) => None,
@@ -304,5 +304,7 @@ async fn appears(command: &Command, pattern: &Pattern, from: (Option<u64>, Optio
         }
         found => found,
     };
-    Until { found, missed_bytes: watcher.missed() }
+    let on = |source| watcher.goes_on_from(source);
+    let goes_on_from = Offsets { stdout: on(Source::Stdout), stderr: on(Source::Stderr) };
+    Until { found, missed_bytes: watcher.missed(), goes_on_from }
 }

@@ -194,6 +194,17 @@ pub struct Until {
     pub found: Option<Found>,
     /// Bytes that were dropped before they could be looked at.
     pub missed_bytes: u64,
+    /// Where to look on, in each stream that is looked at: what is to appear may have begun before the end of what there is.
+    pub goes_on_from: Offsets,
+}
+
+/// An offset in each stream; none where it is not looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// In stdout.
+    pub stdout: Option<u64>,
+    /// In stderr.
+    pub stderr: Option<u64>,
 }
 
 /// What `commands` is asked for.

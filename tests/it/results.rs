@@ -53,7 +53,7 @@ fn successes() -> Vec<(&'static str, Value)> {
     };
     let cancelled = |cancelled| Cancelled { cancelled, view: ended() };
     let found = Found { source: Source::Stderr, end: 7, line: "ready".into() };
-    let waited = |found| CommandView { until: Some(Until { found, missed_bytes: 0 }), ..running() };
+    let waited = |found| CommandView { until: Some(Until { found, ..Until::default() }), ..running() };
     let page = CommandPage { commands: vec![samples::running("a"), samples::completed("b", 0)], more: true };
     let closed =
         Disconnected { session_id: SessionId::random(), was_open: true, commands_cancelled: 2, forwards_closed: 1 };
@@ -353,7 +353,7 @@ fn a_start_that_waited_has_the_fields_of_a_look_at_the_command() {
     let found = Found { source: Source::Stdout, end: 7, line: "ready".into() };
     let view = samples::view(samples::running("make"), samples::stream("is ready"), samples::stream(""));
     let value = wire(command::started_until_reply(CommandView {
-        until: Some(Until { found: Some(found), missed_bytes: 0 }),
+        until: Some(Until { found: Some(found), ..Until::default() }),
         ..view
     }));
     assert_eq!(misfits(&output_schema("ssh_get_command_output"), &value, ""), Vec::<String>::new());

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     embedded_host::EmbeddedHost,
+    home::with,
     mcp_client::McpClient,
     openssh::Sshd,
+    process,
     session::{Session, text},
     wait::eventually,
 };
@@ -62,6 +64,57 @@ async fn what_is_there_already_is_found_at_once_in_either_stream() {
     assert_eq!((&again["until_matched"], &again["status"]), (&json!(false), &json!("running")), "{again}");
     assert!(text(&again["hint"]).contains("has not appeared yet"), "{again}");
     session.cancel(&id).await;
+}
+
+/// The offset that a hint names.
+fn hinted(view: &Value, name: &str) -> u64 {
+    let hint = text(&view["hint"]);
+    let at = hint.find(&format!("{name}=")).unwrap_or_else(|| panic!("{view}")) + name.len() + 1;
+    hint[at..].split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_began_before_one_wait_was_over_is_found_by_the_next() {
+    let (_host, session) = embedded().await;
+    let directory = tempfile::tempdir().unwrap();
+    for (n, (until, matched)) in [
+        (json!({"until": "Starting db... ok"}), true),
+        (json!({"until_regex": "^Starting.*ok$"}), true),
+        // No such line: the end of one alone is none.
+        (json!({"until_regex": "^ok$"}), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let gate = directory.path().join(n.to_string());
+        let id = session.start(&gated("printf 'one\\nStarting db... '", &gate, "echo ok")).await;
+        session.shows(&id, "db... ").await;
+        let view = session.output(&id, with(until.clone(), json!({"wait_timeout_secs": 1}))).await;
+        assert_eq!((&view["until_matched"], &view["status"]), (&json!(false), &json!("running")), "{view}");
+        let offsets =
+            json!({"stdout_offset": hinted(&view, "stdout_offset"), "stderr_offset": hinted(&view, "stderr_offset")});
+        std::fs::write(&gate, "").unwrap();
+        session.shows(&id, "ok\n").await;
+        let next = session.output(&id, with(with(until, offsets), json!({"wait_timeout_secs": 1}))).await;
+        assert_eq!(next["until_matched"], matched, "{next}");
+        assert_eq!(next["stdout"], "Starting db... ok\n", "{next}");
+        session.cancel(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_notice_is_said_once() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let id = session.start("sleep 300 & echo $!").await;
+    let view = session.ended(&id).await;
+    process::kill(&[text(&view["stdout"]).trim().parse().unwrap()], "KILL");
+    assert!(view["notices"].to_string().contains("still holds its output"), "{view}");
+    let mut notices: Vec<_> = view["notices"].as_array().unwrap_or_else(|| panic!("{view}")).iter().map(text).collect();
+    let said = notices.len();
+    notices.sort_unstable();
+    notices.dedup();
+    assert_eq!(notices.len(), said, "{view}");
 }
 
 #[tokio::test]

@@ -199,8 +199,7 @@ pub struct OutputResult {
 pub(super) async fn output(call: Call, params: OutputParams) -> Result<Reply<OutputResult>, Failure> {
     let view = call.app.output(&call.owner, &params.command_id, params.request()?, &call.waiter).await?;
     let said = [params.notices(), until::notices(view.until.as_ref())].concat();
-    let notices = [said, notices::of(&view)].concat();
-    Ok(output_reply(view).notices(notices))
+    Ok(output_reply(view).notices(said))
 }
 
 /// The answer of `ssh_get_command_output`.

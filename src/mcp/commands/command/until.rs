@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::{CommandView, Until},
+    app::{CommandView, Offsets, Until},
     error::{Code, Details},
     mcp::failure::Failure,
     ssh::{
@@ -89,16 +89,21 @@ impl UntilResult {
 /// The next step of a wait that has one of its own.
 pub(super) fn hint(view: &CommandView) -> Option<String> {
     match (&view.until, view.info.status) {
-        (Some(Until { found: None, .. }), Status::Running) => Some(not_yet(&view.info)),
+        (Some(Until { found: None, goes_on_from, .. }), Status::Running) => Some(not_yet(&view.info, *goes_on_from)),
         _ => None,
     }
 }
 
-fn not_yet(info: &CommandInfo) -> String {
+/// The next offsets of the answer would be wrong: what is waited for may have begun before them.
+fn not_yet(info: &CommandInfo, from: Offsets) -> String {
+    let offset = |name, from: Option<u64>| from.map(|from| format!("{name}={from}"));
+    let offsets = [offset("stdout_offset", from.stdout), offset("stderr_offset", from.stderr)];
+    let offsets: Vec<_> = offsets.into_iter().flatten().collect();
     format!(
         "It has not appeared yet and the command still runs: do not run it again. Wait on with ssh_get_command_output, \
-         command_id \"{}\", the same until and the next offsets.",
-        info.id
+         command_id \"{}\", the same until and {}.",
+        info.id,
+        offsets.join(" and ")
     )
 }
 
