@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -277,6 +278,20 @@ async fn a_session_is_reused_only_for_the_same_way() {
     assert_eq!(same["reused"], true);
     let direct = with(row.to(2), json!({"session_id": session.id, "jump": "none", "timeout_secs": 5}));
     assert_eq!(session.client.call("ssh_connect", direct).await.code(), "unreachable", "not that session");
+}
+
+/// The connection behind waits for room in a channel of the one before, and that one for the reader behind.
+#[tokio::test]
+async fn much_goes_both_ways_at_once_through_a_jump_host() {
+    let Some(row) = Row::start(2).await else { return };
+    let session = Session::open(row.client().await, row.to(2)).await;
+    let stdin = "0123456789abcde\n".repeat(64 << 10);
+    let echoed = (0..6).map(async |_| {
+        let ran = session.call("ssh_execute", json!({"command": "cat", "stdin": stdin, "timeout_secs": 30})).await;
+        let ran = ran.success();
+        assert_eq!((&ran["exit_code"], &ran["stdout_bytes"]), (&json!(0), &json!(stdin.len())), "{ran}");
+    });
+    join_all(echoed).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use super::{handler::LinkState, route::Stream};
 const READ_MUCH: usize = 128 << 10;
 /// What is read at once otherwise: it is kept for as long as the connection.
 const READ_LITTLE: usize = 4 << 10;
+/// What is read on at most while a write waits. The peer sends no more than the windows of its channels meanwhile.
+const READ_ON: usize = 32 << 20;
 /// So many small reads one after the other show that there is not much any more.
 const CALM: u8 = 16;
 
@@ -79,8 +81,26 @@ impl LinkStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads on while a write waits. Below may be a channel of another connection, in this process too: that connection
+    /// would wait for this one to read, and this one for that to take what it writes.
+    fn read_on(&mut self, cx: &mut Context<'_>) {
+        if self.taken > 0 {
+            let _taken = self.ahead.split_to(std::mem::take(&mut self.taken));
+        }
+        while self.ahead.len() < READ_ON {
+            self.ahead.reserve(READ_LITTLE);
+            // What ends the stream is met again by the next read.
+            let Poll::Ready(Ok(1..)) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead) else { return };
+            self.link.hear();
+        }
+    }
+
     /// Empties what is ahead, for a read of the size that the last ones call for.
     fn make_room(&mut self) {
+        if self.ahead.capacity() > 2 * READ_MUCH {
+            // What was read on while a write waited.
+            self.ahead = BytesMut::with_capacity(READ_MUCH);
+        }
         let much = self.ahead.capacity() > READ_LITTLE;
         self.calm = if self.ahead.len() < READ_LITTLE { self.calm.saturating_add(1) } else { 0 };
         if much && self.calm >= CALM {
@@ -135,7 +155,11 @@ impl AsyncWrite for LinkStream {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() && matches!(self.stream, Stream::Other(_)) && self.greeted {
+            self.read_on(cx);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
