@@ -20,6 +20,8 @@ const MAX_NAME: usize = 64;
 const REKEY_BYTES: (u64, u64) = (1 << 20, 1 << 30);
 /// Time between two key exchanges.
 const REKEY_AFTER: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
+/// Both, where nothing asks for less. OpenSSH's own limit with AES is the same amount, and it has none of time.
+const REKEY_UNASKED: (u64, Duration) = (64 << 30, Duration::from_secs(30 * 86_400));
 /// Longest silence before a probe, and the most unanswered ones: a dead link is noticed some day.
 const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 const MAX_PROBES: u32 = 30;
@@ -101,18 +103,14 @@ impl Algorithms {
     }
 
     /// When keys are exchanged anew, within bounds.
+    ///
+    /// Unless the user says so, later than a server does it: where we begin, russh 0.65.1 ends a connection on which over
+    /// 4 MiB of several channels are under way (`Error::Pending`).
     pub(in crate::ssh::client) fn limits(&self) -> Limits {
-        let default = Limits::default();
-        let bytes = |default: usize| match self.rekey.bytes {
-            Some(bytes) => usize::try_from(bytes.clamp(REKEY_BYTES.0, REKEY_BYTES.1)).unwrap_or(default),
-            None => default,
-        };
-        let after = self.rekey.after.map(|after| after.clamp(REKEY_AFTER.0, REKEY_AFTER.1));
-        Limits::new(
-            bytes(default.rekey_write_limit),
-            bytes(default.rekey_read_limit),
-            after.unwrap_or(default.rekey_time_limit),
-        )
+        let bytes = self.rekey.bytes.map_or(REKEY_UNASKED.0, |bytes| bytes.clamp(REKEY_BYTES.0, REKEY_BYTES.1));
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let after = self.rekey.after.map_or(REKEY_UNASKED.1, |after| after.clamp(REKEY_AFTER.0, REKEY_AFTER.1));
+        Limits { rekey_write_limit: bytes, rekey_read_limit: bytes, rekey_time_limit: after }
     }
 
     /// Silence before a probe, and unanswered probes that end the connection.
