@@ -41,6 +41,25 @@ async fn a_cancelled_command_keeps_its_output_and_its_process_is_gone() {
     assert_eq!((&view["status"], &view["stdout"]), (&json!("cancelled"), &done["stdout"]));
 }
 
+/// A child that goes on writing after the exit keeps it from the limits of the command no longer than its rest takes.
+#[tokio::test]
+async fn a_command_whose_exit_is_known_ends_at_its_limit_and_at_a_cancel() {
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[]).await;
+    let command = "(while :; do head -c 4000 /dev/zero; sleep 0.1; done) & exit 3";
+    let limited = session.call("ssh_execute_async", json!({"command": command, "timeout_secs": 3})).await.success();
+    let id = session.start(command).await;
+    let written = async || session.output(&id, json!({})).await["stdout_bytes"].as_u64() > Some(20_000);
+    eventually("the child has gone on for a while", written).await;
+    let cancelled = session.cancel(&id).await;
+    assert_eq!((&cancelled["cancelled"], &cancelled["status"]), (&json!(false), &json!("completed")), "{cancelled}");
+    let limited = text(&limited["command_id"]);
+    for id in [&id, &limited] {
+        let view = session.output(id, json!({"wait": true, "wait_timeout_secs": 15, "max_bytes": 100})).await;
+        assert_eq!((&view["status"], &view["exit_code"]), (&json!("completed"), &json!(3)), "{view}");
+    }
+}
+
 #[tokio::test]
 async fn a_cancel_says_truly_whether_the_end_was_confirmed() {
     let Some(sshd) = Sshd::start().await else { return };

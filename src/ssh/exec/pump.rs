@@ -155,6 +155,7 @@ impl<'a> Pump<'a> {
                 answered = &mut echo, if !echo.is_terminated() => self.echoed(answered),
                 ended = &mut tree, if !tree.is_terminated() => self.tree_ended(ended).await,
                 () = stop.token.cancelled(), if self.may_stop() => self.begin_stop(Cause::Stopped).await,
+                () = stop.token.cancelled(), if self.may_end_drain() => self.end_drain(),
                 () = sleep_until(wake) => self.on_wake(stop.deadline).await,
             }
             if let Some(pid) = self.tree_to_end() {
@@ -281,6 +282,18 @@ impl<'a> Pump<'a> {
         self.stopping.is_none() && self.drain.is_none()
     }
 
+    /// What it ended with is known: only the rest of its output is waited for.
+    fn may_end_drain(&self) -> bool {
+        self.stopping.is_none() && self.drain.is_some() && !(self.is_quiet() && self.knows_all())
+    }
+
+    /// What has not come by now is not waited for.
+    fn end_drain(&mut self) {
+        let now = Instant::now();
+        self.echo.done = true;
+        self.drain = Some((now, now));
+    }
+
     fn is_over(&self, tree_is_done: bool) -> bool {
         let gone = self.closed || self.lost || self.refused;
         let asked = self.knows_all() || self.eof || self.stopping.is_some();
@@ -294,8 +307,10 @@ impl<'a> Pump<'a> {
         let step = match (&self.stopping, self.drain) {
             (Some(stopping), None) => stopping.next,
             (Some(stopping), Some((drained, _))) => stopping.next.min(drained.max(Instant::now() + HOLD)),
-            (None, Some((drained, _))) if self.echo.asked_at.is_some() => drained.max(Instant::now() + DRAIN_QUIET),
-            (None, Some((drained, _))) => drained,
+            (None, Some((drained, _))) => {
+                let asked = self.echo.asked_at.map(|_| Instant::now() + DRAIN_QUIET);
+                drained.max(asked.unwrap_or(drained)).min(deadline + DRAIN_MAX)
+            }
             (None, None) => deadline,
         };
         self.held_until.map_or(step, |held| step.min(held))
@@ -305,6 +320,9 @@ impl<'a> Pump<'a> {
         let now = Instant::now();
         if self.held_until.is_some_and(|held| now >= held) {
             self.flush();
+        }
+        if now >= deadline + DRAIN_MAX && self.may_end_drain() {
+            self.end_drain();
         }
         match &mut self.stopping {
             None if self.drain.is_none() && now >= deadline => self.begin_stop(Cause::TimedOut).await,
