@@ -201,7 +201,7 @@ impl Command {
         if outcome.remote_ended == Some(false) {
             tracing::warn!(host = %self.target, "the end of a remote process was not confirmed: it may still run");
         }
-        self.output.seal();
+        self.output.seal(&self.owner);
         session.touch();
         // The place is free before anybody can learn of the end.
         drop(counted);

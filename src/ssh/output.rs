@@ -5,6 +5,7 @@
 
 mod chars;
 mod control;
+mod ended;
 mod file;
 mod form;
 mod line;
@@ -39,6 +40,7 @@ use self::{
     stream::Stream,
     view::{Frame, Plan},
 };
+use crate::ssh::ids::Owner;
 
 /// Which stream of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub enum Source {
 /// Both streams of a command.
 #[derive(Debug)]
 pub struct OutputBuffer {
-    streams: Mutex<Streams>,
+    streams: Arc<Mutex<Streams>>,
     spill: Arc<SpillStore>,
     /// Counts the appends, so that a reader can wait for the next one.
     appended: watch::Sender<u64>,
@@ -72,6 +74,19 @@ impl Streams {
         }
     }
 
+    /// Pieces in the files.
+    fn pieces(&self) -> u64 {
+        self.stdout.pieces() + self.stderr.pieces()
+    }
+
+    fn lose_files(&mut self, why: &NotKept) {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            if stream.pieces() > 0 {
+                stream.lose_file(why.clone());
+            }
+        }
+    }
+
     fn full(&self) -> Option<Source> {
         let full = |(source, stream): (Source, &Stream)| stream.is_full().then_some(source);
         [(Source::Stdout, &self.stdout), (Source::Stderr, &self.stderr)].into_iter().find_map(full)
@@ -84,7 +99,7 @@ impl OutputBuffer {
     pub fn new(spill: Arc<SpillStore>) -> Self {
         let stream = || Stream::new(spill.is_on());
         let streams = Streams { stdout: stream(), stderr: stream() };
-        Self { streams: Mutex::new(streams), spill, appended: watch::Sender::new(0) }
+        Self { streams: Arc::new(Mutex::new(streams)), spill, appended: watch::Sender::new(0) }
     }
 
     /// Appends bytes as the channel delivers them.
@@ -107,11 +122,19 @@ impl OutputBuffer {
     /// May be dropped at any time: what is not known to be in the file is still in memory, and is written again to the
     /// same place. A disk that is full, or a limit, ends the keeping and nothing else.
     pub async fn settle(&self) {
-        while let Some(Settling { source, piece, room, number }) = self.next_piece() {
-            let written = self.spill.clone().write(piece).await;
+        while let Some((source, next)) = self.next_piece() {
+            let written = match next {
+                Ok(Settling { piece, room, number }) => {
+                    self.spill.clone().write(piece).await.map(|file| (number, file, room))
+                }
+                Err(why) => Err(why),
+            };
+            if written.as_ref().is_err_and(NotKept::is_for_want_of_room) && self.spill.ended.make_room() {
+                continue;
+            }
             let mut streams = self.streams();
             match written {
-                Ok(file) => streams.of(source).settled(number, file, room),
+                Ok((number, file, room)) => streams.of(source).settled(number, file, room),
                 Err(why) => {
                     tracing::warn!(stream = ?source, %why, "the rest of this output is not kept whole");
                     streams.of(source).close(why);
@@ -120,19 +143,13 @@ impl OutputBuffer {
         }
     }
 
-    fn next_piece(&self) -> Option<Settling> {
+    fn next_piece(&self) -> Option<(Source, Result<Settling, NotKept>)> {
         let mut streams = self.streams();
-        loop {
-            let source = streams.full()?;
-            let used = streams.stdout.pieces() + streams.stderr.pieces();
-            let stream = streams.of(source);
-            match self.spill.reserve(used) {
-                Ok(room) => {
-                    return Some(Settling { source, piece: stream.next_piece(), room, number: stream.pieces() });
-                }
-                Err(why) => stream.close(why),
-            }
-        }
+        let source = streams.full()?;
+        let used = streams.pieces();
+        let stream = streams.of(source);
+        let room = self.spill.reserve(used);
+        Some((source, room.map(|room| Settling { piece: stream.next_piece(), room, number: stream.pieces() })))
     }
 
     /// What an answer shows: `budget` bytes of text. `ended` says that nothing more will come.
@@ -162,11 +179,17 @@ impl OutputBuffer {
         self.streams().of(source).lose_file(why);
     }
 
-    /// Gives back memory that was kept for further output.
-    pub(crate) fn seal(&self) {
+    /// Nothing more will come. Gives back memory that was kept for it, and from now on the file of what `owner` has here
+    /// makes room for others.
+    pub(crate) fn seal(&self, owner: &Owner) {
         let mut streams = self.streams();
         streams.stdout.shrink();
         streams.stderr.shrink();
+        let spilled = streams.pieces() > 0;
+        drop(streams);
+        if spilled {
+            self.spill.ended.add(owner, &self.streams);
+        }
     }
 
     /// Bytes that are kept in memory.
@@ -189,7 +212,6 @@ impl OutputBuffer {
 
 /// A piece on its way to the file, and the room that it takes there.
 struct Settling {
-    source: Source,
     piece: Piece,
     /// Which piece of the stream it is.
     number: u64,

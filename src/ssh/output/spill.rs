@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::file;
+use super::{ended::Ended, file};
 
 /// Bytes that are written at once.
 pub const PIECE_BYTES: usize = 256 << 10;
@@ -38,6 +38,9 @@ pub enum NotKept {
     /// Too many files are open.
     #[error("there are too many spill files")]
     TooManyFiles,
+    /// The command has ended, and its file made room.
+    #[error("its place was needed for newer output")]
+    MadeRoom,
     /// The directory is open to others.
     #[error("the spill directory is accessible to other users; it needs mode 0700")]
     Directory,
@@ -47,6 +50,13 @@ pub enum NotKept {
     /// The disk did not take a piece in time.
     #[error("the disk of the spill file is too slow")]
     Slow,
+}
+
+impl NotKept {
+    /// Whether it would be kept if others kept less.
+    pub(super) const fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::TotalLimit | Self::TooManyFiles)
+    }
 }
 
 impl From<io::Error> for NotKept {
@@ -63,6 +73,8 @@ pub struct SpillStore {
     /// One permit for each piece of the total.
     pieces: Arc<Semaphore>,
     files: Arc<Semaphore>,
+    /// Who makes room.
+    pub(super) ended: Ended,
 }
 
 impl SpillStore {
@@ -75,6 +87,7 @@ impl SpillStore {
             pieces_per_command: pieces(command_bytes),
             pieces: Arc::new(Semaphore::new(total)),
             files: Arc::new(Semaphore::new(MAX_FILES)),
+            ended: Ended::default(),
         })
     }
 

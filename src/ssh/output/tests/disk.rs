@@ -62,6 +62,29 @@ async fn the_limit_of_all_commands_is_shared_and_freed_with_the_command() {
 }
 
 #[tokio::test]
+async fn what_has_ended_makes_room_the_oldest_of_whoever_has_most() {
+    let (first, store, _directory) = spilling(64, 3);
+    let (second, small) = (OutputBuffer::new(store.clone()), OutputBuffer::new(store.clone()));
+    let (alice, bob) = (Owner::new("alice"), Owner::new("bob"));
+    let pieces = |pieces: usize| vec![b'x'; HEAD_BYTES + TAIL_BYTES + pieces * PIECE_BYTES];
+    for (buffer, count, owner) in [(&small, 2, &bob), (&first, 4, &alice), (&second, 4, &alice)] {
+        pump(buffer, Source::Stdout, &pieces(count)).await;
+        buffer.seal(owner);
+    }
+    let running = OutputBuffer::new(store.clone());
+    pump(&running, Source::Stdout, &pieces(6)).await;
+    assert!(lost(&running).await.is_none() && lost(&small).await.is_none() && lost(&second).await.is_none());
+    assert!(matches!(lost(&first).await.unwrap().why, NotKept::MadeRoom));
+    // What runs makes no room for others, whoever has it.
+    let other = OutputBuffer::new(store.clone());
+    pump(&other, Source::Stdout, &pieces(20)).await;
+    assert!(lost(&running).await.is_none());
+    assert!(matches!(lost(&other).await.unwrap().why, NotKept::TotalLimit));
+    let (gone, bytes) = (lost(&first).await.unwrap(), exact(&first, 0, 4_000).await.1);
+    assert_eq!((gone.from, bytes.is_empty()), (HEAD_BYTES as u64, false), "head and tail stay");
+}
+
+#[tokio::test]
 async fn without_room_for_files_head_tail_and_total_stay_exact() {
     let model = Random::new(9).bytes(3 << 20);
     for buffer in [plain(), spilling(0, 64).0, spilling(64, 0).0] {
