@@ -234,7 +234,7 @@ impl Command {
         let exec = Exec { preamble, command, stdin, environment, agent: place.agent() };
         let stop = Stop { deadline, token: self.token.clone() };
         // Ending a process tree is rare, and takes more room than all else of a command.
-        let beside = (|pid| Box::pin(session.stop(place, pid)), || place.answers());
+        let beside = (|pid| Box::pin(session.stop(place, pid)), || place.answers(), || place.stall());
         let mut exit = exec::run(opened.channel, exec, &self.output, stop, beside).await;
         // Nobody asked for a cancel: the session ended under the command.
         if exit.cause == Cause::Stopped && session.is_lost() {

@@ -12,6 +12,7 @@ mod key_file;
 pub mod login;
 mod retry;
 pub mod route;
+mod stall;
 mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use russh::client::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::{agent_forward::AgentForward, key_file::KeyFileError};
+pub(crate) use self::{agent_forward::AgentForward, key_file::KeyFileError, stall::Stall};
 pub use self::{
     algorithms::{Algorithms, Keepalive, Rekey},
     error::ClientError,
@@ -336,11 +337,11 @@ impl Connection {
 
     /// Whether anything comes from the server within `bound`, which is asked for a sign of life; later where a forward
     /// may hold up the answer. On a slow link the answer stands behind all the output that is on its way: that is a sign
-    /// of life too.
+    /// of life too. While we do not read ourselves, silence is none of the server's.
     pub async fn is_alive(&self, bound: Duration) -> bool {
         let heard = self.link.heard();
         tokio::select! {
-            answered = self.answers(bound) => answered,
+            answered = self.answers(bound) => answered || (self.link.stalls.any() && !self.is_closed()),
             () = self.link.hears_more_than(heard) => !self.is_closed(),
         }
     }
@@ -351,6 +352,11 @@ impl Connection {
         let bound = if self.typed == Typed::Nothing { bound } else { bound + STALL_LIMIT };
         let answered = tokio::time::timeout(bound, self.handle.send_ping()).await;
         answered.is_ok_and(|sent| sent.is_ok()) && !self.is_closed()
+    }
+
+    /// Nothing is read here, for want of something else, until the result is dropped.
+    pub(crate) fn stall(&self) -> Stall {
+        self.link.stalls.begin()
     }
 
     /// Whether the connection has ended.

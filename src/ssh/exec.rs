@@ -95,13 +95,13 @@ pub(crate) struct Ended {
 
 /// Runs `exec` on a fresh channel until it ends or `stop` ends it. `beside` is what its connection does for it beside
 /// the channel: the first ends the process tree of a login shell, the second asks the server for an answer, and so for
-/// all that it sent before, and tells whether one came.
-pub(crate) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>>(
+/// all that it sent before, and tells whether one came; the third says that nothing is read until its result is dropped.
+pub(crate) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>, H>(
     channel: Channel,
     exec: Exec,
     output: &OutputBuffer,
     stop: Stop,
-    beside: (impl Fn(u32) -> F, impl Fn() -> G),
+    beside: (impl Fn(u32) -> F, impl Fn() -> G, impl Fn() -> H),
 ) -> Exit {
     let (mut read, write) = channel.split();
     let preamble = exec.preamble.map(Arc::new);

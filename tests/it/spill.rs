@@ -1,6 +1,12 @@
 //! Output of any size: bounded memory, every range readable, a disk that is full is told and not fatal.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -9,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     embedded_host::EmbeddedHost,
+    home::with,
     openssh::{Sshd, is_root},
     process::kill,
     session::{Session, text},
@@ -176,6 +183,67 @@ async fn a_disk_that_is_full_is_told_and_the_command_goes_on() {
     let id = text(&ran["command_id"]);
     for offset in [0, HEAD - 10, HEAD + PIECE - 10, whole.len() - TAIL + 6] {
         assert!(range(&session, &id, offset).await == whole.as_bytes()[offset..offset + 30_000], "from {offset}");
+    }
+}
+
+/// While the pump waits for the disk nothing is read, and so nothing heard: that is no silence of the server.
+#[tokio::test]
+async fn a_disk_that_stands_still_costs_no_connection() {
+    let Some(disk) = FrozenDisk::mount() else { return };
+    let Some(sshd) = Sshd::start().await else { return };
+    let session = Session::on_sshd(&sshd, &[("SSH_SPILL_DIR", &disk.path())]).await;
+    let id = session.start("head -c 20000000 /dev/zero; sleep 300").await;
+    let read = async || number(&session.output(&id, json!({"max_bytes": 10})).await["stdout_bytes"]);
+    eventually("the memory is full", async || read().await >= HEAD + TAIL).await;
+    let again = with(session.login().clone(), json!({"session_id": session.id}));
+    let again = session.client.call("ssh_connect", again).await.success();
+    assert_eq!((&again["reused"], again.get("reconnected")), (&json!(true), None), "{again}");
+    disk.thaw();
+    eventually("all of it has come", async || read().await == 20_000_000).await;
+    let ended = session.cancel(&id).await;
+    assert_eq!((&ended["status"], &ended["remote_ended"]), (&json!("cancelled"), &json!(true)), "{ended}");
+    assert_eq!(sshd.logged("Accepted publickey for"), 1);
+}
+
+/// A file system of 64 MiB that takes no writes until it is thawed; unmounted when dropped.
+struct FrozenDisk(TempDir);
+
+impl FrozenDisk {
+    #[expect(clippy::print_stderr, reason = "a test that proves nothing must say so")]
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let (image, at) = (directory.path().join("image"), directory.path().join("at"));
+        fs::create_dir(&at).unwrap();
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let run = |program: &str, words: &[&str], path: &Path, more: &[&Path]| {
+            let ran = Command::new(program).args(words).arg(path).args(more).stdout(Stdio::null()).status();
+            ran.is_ok_and(|status| status.success())
+        };
+        if is_root() && run("mkfs.ext4", &["-q", "-F"], &image, &[]) && run("mount", &["-o", "loop"], &image, &[&at]) {
+            let disk = Self(directory);
+            fs::create_dir(disk.path()).unwrap();
+            fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o700)).unwrap();
+            if run("fsfreeze", &["-f"], &at, &[]) {
+                return Some(disk);
+            }
+        }
+        eprintln!("skipped, this needs the right to mount a file system and to freeze it");
+        None
+    }
+
+    fn path(&self) -> String {
+        self.0.path().join("at/spill").to_str().unwrap().to_owned()
+    }
+
+    fn thaw(&self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(self.0.path().join("at")).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for FrozenDisk {
+    fn drop(&mut self) {
+        self.thaw();
+        let _ = Command::new("umount").arg("-l").arg(self.0.path().join("at")).status();
     }
 }
 

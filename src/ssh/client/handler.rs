@@ -23,6 +23,7 @@ use super::{
     agent_forward::Lender,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
     login,
+    stall::Stalls,
 };
 use crate::config::Compression;
 
@@ -33,6 +34,7 @@ pub(super) struct LinkState {
     pub(super) closed: CancellationToken,
     /// How often something came from the server.
     heard: AtomicU64,
+    pub(super) stalls: Stalls,
     learnt: Mutex<Learnt>,
 }
 

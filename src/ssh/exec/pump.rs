@@ -110,12 +110,12 @@ impl<'a> Pump<'a> {
         }
     }
 
-    pub(super) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>>(
+    pub(super) async fn run<F: Future<Output = Ended>, G: Future<Output = bool>, H>(
         &mut self,
         read: &mut ChannelReadHalf,
         stdin: Vec<u8>,
         stop: &Stop,
-        (end_tree, ask): (impl Fn(u32) -> F, impl Fn() -> G),
+        (end_tree, ask, stall): (impl Fn(u32) -> F, impl Fn() -> G, impl Fn() -> H),
     ) -> Cause {
         // A writer on a closed channel never returns: it runs beside the reader, never before it.
         let mut feed = pin!(feed(self.write, stdin).fuse());
@@ -144,7 +144,12 @@ impl<'a> Pump<'a> {
             if self.output.needs_settling() {
                 if settling.is_terminated() {
                     // A future of its own, which no other wake drops.
-                    settling.set(self.output.settle().fuse());
+                    let (output, stalled) = (self.output, stall());
+                    let settle = async move {
+                        let _stalled = stalled;
+                        output.settle().await;
+                    };
+                    settling.set(settle.fuse());
                 }
                 self.keep_draining();
             }

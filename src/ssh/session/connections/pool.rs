@@ -16,7 +16,7 @@ use tokio::{
 pub(super) use self::load::{Pooled, SparePlace};
 use crate::ssh::{
     Error,
-    client::{AgentForward, Connection},
+    client::{AgentForward, Connection, Stall},
 };
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
@@ -110,6 +110,11 @@ impl Place {
     /// Whether its connection answers; what the server sent before has come then.
     pub(crate) async fn answers(&self) -> bool {
         self.pooled.connection.answers(ECHO_TIMEOUT).await
+    }
+
+    /// Nothing is read from its connection until the result is dropped.
+    pub(crate) fn stall(&self) -> Stall {
+        self.pooled.connection.stall()
     }
 
     /// Why the connection of this place ended.
