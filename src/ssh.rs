@@ -6,6 +6,7 @@
 
 pub mod async_command;
 pub mod client;
+mod counter;
 pub mod error;
 pub(crate) mod exec;
 pub mod forward;

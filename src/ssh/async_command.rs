@@ -16,12 +16,13 @@ pub use self::status::Status;
 use super::{
     Error,
     client::Target,
+    counter::Counted,
     exec::{self, Cause, Exec, Exit, Preamble, Shell, Stop},
     ids::{CommandId, Owner, SessionId},
     output::{OutputBuffer, SpillStore},
     quota::Held,
     registry::Entry,
-    session::{Counted, Opened, Place, Session},
+    session::{Opened, Place, Session},
 };
 
 /// Longest command line: sshd passes it to the shell as one argument, which Linux limits to 128 KiB.
@@ -173,7 +174,6 @@ impl Command {
     /// commands of the session.
     #[must_use]
     pub(crate) fn start(session: &Arc<Session>, spec: CommandSpec, held: Held, slot: Option<Counted>) -> Arc<Self> {
-        let started = Instant::now();
         let command = Arc::new(Self {
             id: CommandId::random(),
             session_id: session.id,
@@ -181,7 +181,7 @@ impl Command {
             target: session.target().clone(),
             command: spec.command.clone(),
             started_at: Utc::now(),
-            started,
+            started: Instant::now(),
             timeout: spec.timeout,
             output: OutputBuffer::new(spec.spill.clone()),
             outcome: watch::Sender::new(None),

@@ -12,7 +12,6 @@ mod key_file;
 pub mod login;
 mod retry;
 pub mod route;
-mod stall;
 mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -21,7 +20,7 @@ use russh::client::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::{agent_forward::AgentForward, key_file::KeyFileError, stall::Stall};
+pub(crate) use self::{agent_forward::AgentForward, key_file::KeyFileError};
 pub use self::{
     algorithms::{Algorithms, Keepalive, Rekey},
     error::ClientError,
@@ -36,7 +35,7 @@ use self::{
     route::{Reach, Route, Under, Way},
     stream::LinkStream,
 };
-use crate::{config::Compression, secret::Secret};
+use crate::{config::Compression, secret::Secret, ssh::counter::Counted};
 
 /// Who is reached where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -341,7 +340,7 @@ impl Connection {
     pub async fn is_alive(&self, bound: Duration) -> bool {
         let heard = self.link.heard();
         tokio::select! {
-            answered = self.answers(bound) => answered || (self.link.stalls.any() && !self.is_closed()),
+            answered = self.answers(bound) => answered || (self.link.stalls.get() > 0 && !self.is_closed()),
             () = self.link.hears_more_than(heard) => !self.is_closed(),
         }
     }
@@ -355,8 +354,8 @@ impl Connection {
     }
 
     /// Nothing is read here, for want of something else, until the result is dropped.
-    pub(crate) fn stall(&self) -> Stall {
-        self.link.stalls.begin()
+    pub(crate) fn stall(&self) -> Counted {
+        self.link.stalls.add()
     }
 
     /// Whether the connection has ended.

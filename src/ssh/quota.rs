@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
+    counter::{Counted, Counter},
     ids::Owner,
-    session::{Counted, Counter},
 };
 use crate::error::{Code, Detail, Details};
 

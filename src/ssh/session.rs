@@ -4,7 +4,6 @@
 //! [`Session::close`], for the tool, the idle timer, the lost connection and the end of the process.
 
 mod connections;
-mod counter;
 mod end;
 mod stop;
 
@@ -24,16 +23,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
+pub(crate) use self::connections::{Carrier, Connections, Opened, Place};
 pub use self::end::EndReason;
 pub(crate) use self::stop::STOP_TIMEOUT;
 use self::stop::{GRACE, SHORT_GRACE, Stopper};
-pub(crate) use self::{
-    connections::{Carrier, Connections, Opened, Place},
-    counter::{Counted, Counter},
-};
 use super::{
     Error,
     client::{ConnectSpec, Connection, Facts, Target},
+    counter::Counter,
     error::ClosedSession,
     exec::{Ended, Shell, capture},
     forward::ForwardInfo,

@@ -23,9 +23,8 @@ use super::{
     agent_forward::Lender,
     host_key::{Certificates, KnownHosts, Offer, Wanted},
     login,
-    stall::Stalls,
 };
-use crate::config::Compression;
+use crate::{config::Compression, ssh::counter::Counter};
 
 /// What is learnt of a connection outside of any call on it.
 #[derive(Debug, Default)]
@@ -34,7 +33,8 @@ pub(super) struct LinkState {
     pub(super) closed: CancellationToken,
     /// How often something came from the server.
     heard: AtomicU64,
-    pub(super) stalls: Stalls,
+    /// Readers of ours that wait for something else, so that nothing passes by them.
+    pub(super) stalls: Counter,
     learnt: Mutex<Learnt>,
 }
 

@@ -16,7 +16,8 @@ use tokio::{
 pub(super) use self::load::{Pooled, SparePlace};
 use crate::ssh::{
     Error,
-    client::{AgentForward, Connection, Stall},
+    client::{AgentForward, Connection},
+    counter::Counted,
 };
 
 /// Channels per connection until a server teaches otherwise: the default of OpenSSH.
@@ -113,7 +114,7 @@ impl Place {
     }
 
     /// Nothing is read from its connection until the result is dropped.
-    pub(crate) fn stall(&self) -> Stall {
+    pub(crate) fn stall(&self) -> Counted {
         self.pooled.connection.stall()
     }
 
