@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::{
     io::poll_read_buf,
@@ -84,9 +84,7 @@ impl LinkStream {
     /// Reads on while a write waits. Below may be a channel of another connection, in this process too: that connection
     /// would wait for this one to read, and this one for that to take what it writes.
     fn read_on(&mut self, cx: &mut Context<'_>) {
-        if self.taken > 0 {
-            let _taken = self.ahead.split_to(std::mem::take(&mut self.taken));
-        }
+        self.ahead.advance(std::mem::take(&mut self.taken));
         while self.ahead.len() < READ_ON {
             self.ahead.reserve(READ_LITTLE);
             // What ends the stream is met again by the next read.
@@ -97,7 +95,7 @@ impl LinkStream {
 
     /// Empties what is ahead, for a read of the size that the last ones call for.
     fn make_room(&mut self) {
-        if self.ahead.capacity() > 2 * READ_MUCH {
+        if self.ahead.capacity() > READ_MUCH {
             // What was read on while a write waited.
             self.ahead = BytesMut::with_capacity(READ_MUCH);
         }
@@ -208,6 +206,35 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_waits_reads_on_up_to_a_limit_and_loses_nothing() -> io::Result<()> {
+        let (mut server, ours) = tokio::io::duplex(READ_MUCH);
+        let mut link = LinkStream::new(Stream::Other(Box::new(ours)), CancellationToken::new(), Arc::default());
+        let piece: Vec<u8> = (0..READ_MUCH).map(|at| (at % 251) as u8).collect();
+        let mut greeting = [0; 3];
+        server.write_all(&piece[..3]).await?;
+        link.read_exact(&mut greeting).await?;
+        // The server takes nothing, and sends for as long as something takes it.
+        let mut sent = 3;
+        tokio::task::unconstrained(std::future::poll_fn(|cx| {
+            loop {
+                while Pin::new(&mut link).poll_write(cx, &piece)?.is_ready() {}
+                match Pin::new(&mut server).poll_write(cx, &piece[sent % READ_MUCH..])? {
+                    Poll::Ready(taken) => sent += taken,
+                    Poll::Pending => return Poll::Ready(io::Result::Ok(())),
+                }
+            }
+        }))
+        .await?;
+        assert!((READ_ON..READ_ON + 4 * READ_MUCH).contains(&sent), "{sent}");
+        drop(server);
+        let mut received = greeting.to_vec();
+        link.read_to_end(&mut received).await?;
+        assert!(received.chunks(READ_MUCH).all(|chunk| *chunk == piece[..chunk.len()]) && received.len() == sent);
+        assert!(link.ahead.capacity() <= READ_MUCH);
+        Ok(())
+    }
 
     #[tokio::test]
     async fn much_is_read_ahead_only_while_there_is_much() -> io::Result<()> {

@@ -20,7 +20,8 @@ const MAX_NAME: usize = 64;
 const REKEY_BYTES: (u64, u64) = (1 << 20, 1 << 30);
 /// Time between two key exchanges.
 const REKEY_AFTER: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
-/// Both, where nothing asks for less. OpenSSH's own limit with AES is the same amount, and it has none of time.
+/// Both, where nothing asks for less: OpenSSH's own amount with AES, and it has no time. A packet has over 16 bytes, so the
+/// count of packets, which is the nonce of chacha20-poly1305, does not come round before.
 const REKEY_UNASKED: (u64, Duration) = (64 << 30, Duration::from_secs(30 * 86_400));
 /// Longest silence before a probe, and the most unanswered ones: a dead link is noticed some day.
 const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -202,6 +203,18 @@ fn shown(names: &[&str]) -> String {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    /// A server begins earlier, and has to: see [`Algorithms::limits`].
+    #[test]
+    fn keys_are_exchanged_anew_late_unless_something_asks_for_it() {
+        let limits = Algorithms::default().limits();
+        assert!(limits.rekey_read_limit > 1 << 32 && limits.rekey_write_limit > 1 << 32);
+        assert!(limits.rekey_time_limit > Duration::from_secs(86_400));
+        let asked = super::super::Rekey { bytes: Some(1), after: Some(Duration::from_secs(7_200)) };
+        let limits = Algorithms { rekey: asked, ..Algorithms::default() }.limits();
+        let bytes = (limits.rekey_read_limit, limits.rekey_write_limit);
+        assert_eq!((bytes, limits.rekey_time_limit), ((1 << 20, 1 << 20), Duration::from_secs(7_200)));
+    }
 
     #[test]
     fn every_name_is_one_that_russh_has() {
