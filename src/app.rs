@@ -12,7 +12,8 @@ mod sessions;
 mod types;
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -33,7 +34,7 @@ use crate::{
         client::{host_key::KnownHosts, login::WorkedKeys, route::JumpPool},
         forward::Forward,
         ids::{CommandId, ForwardId, Owner, SessionId},
-        output::SpillStore,
+        output::{SpillStore, Turn},
         quota::{Held, Limit, Quota, Thing},
         registry::Registry,
         session::{EndReason, Session},
@@ -56,6 +57,8 @@ pub struct App {
     own_port: OnceLock<u16>,
     /// Room on the disk for long output, which all commands share.
     spill: Arc<SpillStore>,
+    /// The turn of each principal at searching output; there are as many as tokens.
+    turns: Mutex<HashMap<Owner, Turn>>,
     /// The files that hold for every host; a host may have others besides.
     known_hosts: KnownHosts,
     /// Connections to jump hosts, shared by the sessions of a principal.
@@ -82,6 +85,7 @@ impl App {
         let spill = SpillStore::new(spill.directory.clone(), spill.command_bytes, spill.total_bytes);
         Arc::new(Self {
             spill,
+            turns: Mutex::default(),
             sessions: Registry::default(),
             commands: Arc::new(Registry::keeping(settings.ssh.limits.output_bytes)),
             quotas: Quotas::new(&settings.ssh.limits),

@@ -1,6 +1,9 @@
 //! Verbs on commands.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -14,8 +17,9 @@ use crate::ssh::{
     async_command::{Command, CommandInfo, CommandSpec, Status},
     client::address::shorten,
     ids::{CommandId, Owner, SessionId},
-    output::{Form, Pattern, Source, View, Watcher},
+    output::{Form, Pattern, Source, Turn, View, Watcher},
     quota::{Full, Limit, Scope, Thing},
+    registry::Entry,
     session::{STOP_TIMEOUT, Session},
 };
 
@@ -102,7 +106,7 @@ impl App {
         let answer_by = Instant::now() + self.settings.answers.limit;
         let command = self.started(owner, session, request)?;
         waiter.command.note(&command);
-        let until = appears(&command, pattern, looked_at(None), answer_by).await;
+        let until = self.appears(&command, pattern, looked_at(None), answer_by).await;
         Ok(CommandView { until: Some(until), ..self.whole_view(&command, Form::Text).await })
     }
 
@@ -173,7 +177,7 @@ impl App {
             let deadline = Instant::now() + asked.unwrap_or(limit).min(limit);
             wait_limited_to = (asked > Some(limit)).then_some(limit);
             match &request.until {
-                Some(pattern) => until = Some(appears(&command, pattern, looked_at(view), deadline).await),
+                Some(pattern) => until = Some(self.appears(&command, pattern, looked_at(view), deadline).await),
                 None => drop(command.ended_by(deadline).await),
             }
         }
@@ -219,7 +223,6 @@ impl App {
         };
         let admitted = self.read(owner, "commands")?;
         let found = self.commands.list(|command| {
-            use crate::ssh::registry::Entry;
             command.owner() == owner
                 && session.is_none_or(|session| command.session_id == session)
                 && filter.status.is_none_or(|status| command.status() == status)
@@ -262,6 +265,31 @@ impl App {
         Ok(command)
     }
 
+    /// Waits until `pattern` appears from the offsets `from` on, the command has ended, or `deadline`.
+    async fn appears(&self, command: &Command, pattern: &Pattern, from: Offsets, deadline: Instant) -> Until {
+        let mut watcher = Watcher::new(pattern, from.stdout, from.stderr).taking(self.turn(command.owner()));
+        let found = tokio::select! {
+            found = watcher.appears(&command.output) => Some(found),
+            _ = command.ended_by(deadline) => None,
+        };
+        let found = match found {
+            // What came last may not have been looked at yet.
+            None => {
+                let by = deadline.max(Instant::now() + LAST_LOOK);
+                tokio::time::timeout_at(by, watcher.look(&command.output, true)).await.ok().flatten()
+            }
+            found => found,
+        };
+        let on = |source| watcher.goes_on_from(source);
+        let goes_on_from = Offsets { stdout: on(Source::Stdout), stderr: on(Source::Stderr) };
+        Until { found, missed_bytes: watcher.missed(), goes_on_from }
+    }
+
+    fn turn(&self, owner: &Owner) -> Turn {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(owner.clone()).or_default().clone()
+    }
+
     async fn whole_view(&self, command: &Command, form: Form) -> CommandView {
         view_of(command, None, form, self.settings.answers.output_bytes).await
     }
@@ -287,24 +315,4 @@ fn looked_at(view: Option<View>) -> Offsets {
         Some(View::From { stdout, stderr }) => Offsets { stdout, stderr },
         _ => Offsets { stdout: Some(0), stderr: Some(0) },
     }
-}
-
-/// Waits until `pattern` appears from the offsets `from` on, the command has ended, or `deadline`.
-async fn appears(command: &Command, pattern: &Pattern, from: Offsets, deadline: Instant) -> Until {
-    let mut watcher = Watcher::new(pattern, from.stdout, from.stderr);
-    let found = tokio::select! {
-        found = watcher.appears(&command.output) => Some(found),
-        _ = command.ended_by(deadline) => None,
-    };
-    let found = match found {
-        // What came last may not have been looked at yet.
-        None => {
-            let by = deadline.max(Instant::now() + LAST_LOOK);
-            tokio::time::timeout_at(by, watcher.look(&command.output, true)).await.ok().flatten()
-        }
-        found => found,
-    };
-    let on = |source| watcher.goes_on_from(source);
-    let goes_on_from = Offsets { stdout: on(Source::Stdout), stderr: on(Source::Stderr) };
-    Until { found, missed_bytes: watcher.missed(), goes_on_from }
 }

@@ -1,7 +1,7 @@
 //! Waiting until something appears in the output. The waiter watches the buffer that everybody reads;
 //! it keeps where it has got to, and of a regular expression's current line at most [`WINDOW`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use regex::bytes::Regex;
 use tokio::{sync::Semaphore, time::sleep};
@@ -17,9 +17,6 @@ const PIECE: usize = 64 << 10;
 /// A line that has not ended is matched once it has been as it is for this long: a prompt stays as it
 /// is. While it grows it is matched each time it has doubled, so that no byte is looked at often.
 const SETTLED: Duration = Duration::from_millis(20);
-/// Searches with a regular expression that run at the same time. One may take a second of processor time, so it runs in a
-/// thread for blocking work, and they leave the other processors alone.
-static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 /// Bytes that the line of a match is cut to.
 pub const LINE_BYTES: usize = 200;
@@ -35,11 +32,23 @@ pub struct Found {
     pub line: String,
 }
 
+/// Searches with a regular expression that run one after the other: those of one caller. One may take two seconds of
+/// processor time, so it runs in a thread for blocking work. Clones are the same turn.
+#[derive(Clone, Debug)]
+pub struct Turn(Arc<Semaphore>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
 /// Looks for a pattern in the output of one command. Each byte is taken out of the buffer once.
 #[derive(Debug)]
 pub struct Watcher<'a> {
     pattern: &'a Pattern,
     scans: Vec<Scan>,
+    turn: Turn,
     /// What was found and not told yet.
     hit: Option<(Source, Span)>,
     /// Bytes that were dropped before they could be looked at.
@@ -132,7 +141,13 @@ impl<'a> Watcher<'a> {
         let scan = |source, next| Scan { source, next, matched: 0, line: Line::default(), search: None, from: next };
         let stdout = stdout.map(|from| scan(Source::Stdout, from));
         let stderr = stderr.map(|from| scan(Source::Stderr, from));
-        Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), hit: None, missed: 0 }
+        Self { pattern, scans: stdout.into_iter().chain(stderr).collect(), turn: Turn::default(), hit: None, missed: 0 }
+    }
+
+    /// Takes turns with others.
+    #[must_use]
+    pub fn taking(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// Waits until it appears. May be dropped and called again: it goes on where it was.
@@ -158,7 +173,7 @@ impl<'a> Watcher<'a> {
     pub async fn look(&mut self, output: &OutputBuffer, settled: bool) -> Option<Found> {
         for scan in &mut self.scans {
             if self.hit.is_none() {
-                let span = scan.look(self.pattern, output, settled, &mut self.missed).await;
+                let span = scan.look((self.pattern, &self.turn), output, settled, &mut self.missed).await;
                 self.hit = span.map(|span| (scan.source, span));
             }
         }
@@ -192,7 +207,7 @@ impl<'a> Watcher<'a> {
 impl Scan {
     async fn look(
         &mut self,
-        pattern: &Pattern,
+        (pattern, turn): (&Pattern, &Turn),
         output: &OutputBuffer,
         settled: bool,
         missed: &mut u64,
@@ -223,7 +238,7 @@ impl Scan {
                 }
                 Pattern::Regex(_) if last && !(settled && self.line.is_unsettled()) => {}
                 Pattern::Regex(regex) => {
-                    self.begin(regex.clone(), start, bytes);
+                    self.begin(regex.clone(), turn, start, bytes);
                     if let Some(span) = self.searched().await {
                         return Some(span);
                     }
@@ -238,16 +253,17 @@ impl Scan {
     }
 
     /// Begins to search the line with these bytes, which stand at `from`; without any, as it is.
-    fn begin(&mut self, regex: Regex, from: u64, bytes: Vec<u8>) {
-        let mut line = std::mem::take(&mut self.line);
+    fn begin(&mut self, regex: Regex, turn: &Turn, from: u64, bytes: Vec<u8>) {
+        let (mut line, turn) = (std::mem::take(&mut self.line), turn.0.clone());
         let search = async move {
             // Never closed.
-            let permit = SEARCHES.acquire().await;
+            let permit = turn.acquire_owned().await;
             let search = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let found = line.read(&regex, from, &bytes);
                 (line, found)
             });
+            // Neither panics nor is cancelled.
             search.await.unwrap_or_default()
         };
         self.search = Some(AbortOnDropHandle::new(tokio::spawn(search)));

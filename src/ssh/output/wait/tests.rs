@@ -89,6 +89,20 @@ async fn a_search_that_takes_long_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn searches_wait_for_those_of_their_own_turn_alone() {
+    let output = OutputBuffer::new(SpillStore::off());
+    output.append(Source::Stdout, b"ready\n");
+    let (pattern, turn) = (regex("ready"), Turn::default());
+    let searching = turn.0.clone().acquire_owned().await.unwrap();
+    let mut waits = Watcher::new(&pattern, Some(0), None).taking(turn);
+    let mut other = Watcher::new(&pattern, Some(0), None).taking(Turn::default());
+    assert!(other.look(&output, false).await.is_some());
+    assert!(tokio::time::timeout(Duration::from_millis(50), waits.look(&output, false)).await.is_err());
+    drop(searching);
+    assert!(waits.look(&output, false).await.is_some());
+}
+
+#[tokio::test]
 async fn whoever_looks_on_begins_where_a_match_may_have_begun() {
     for (pattern, bytes, from) in [
         (Pattern::text("Starting db... ok").unwrap(), "x\nStarting db... ", 2),
