@@ -293,7 +293,7 @@ mod rows {
         default: DefaultValue::Value("4096"),
         unit: Some("MiB"),
         kind: Kind::Whole { min: 0, max: MOST_SPILLED_MIB },
-        doc: "What all commands together may have in them. A command's part is free again when its record goes.",
+        doc: "What all commands together may have in them. A command's part is free again when its record goes, or after its end when others need the room.",
     };
     pub const KNOWN_HOSTS_FILE: Var = Var {
         section: "ssh",

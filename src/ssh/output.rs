@@ -33,7 +33,7 @@ pub use self::{
     spill::{MAX_FILES, NotKept, PIECE_BYTES, SpillStore},
     stream::{HEAD_BYTES, TAIL_BYTES},
     view::{Lost, Omitted, OutputView, RUNNING_BYTES, Shown, StreamView, View},
-    wait::{Found, LINE_BYTES, Watcher},
+    wait::{Found, LINE_BYTES, Turn, Watcher},
 };
 use self::{
     spill::Piece,
